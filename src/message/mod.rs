@@ -1,0 +1,25 @@
+//! What is broadcast: a topic, an event and a payload behind one shared allocation.
+//!
+//! A [`Message`] is one word, cheap to clone and to send; however many receive it, they share it. In-process subscribers
+//! see a typed payload as it is; whoever needs bytes first triggers the one encoding, which is kept with the payload for
+//! everyone else. Two who need it at once: one encodes, the other waits.
+
+pub mod refs;
+
+#[cfg(not(fanfare_loom))]
+mod body;
+#[cfg(not(fanfare_loom))]
+mod payload;
+#[cfg(not(fanfare_loom))]
+mod slab;
+
+#[cfg(not(fanfare_loom))]
+pub use self::{
+    body::Message,
+    payload::{EncodeError, Event, Payload},
+};
+#[cfg(not(fanfare_loom))]
+pub(crate) use self::{
+    body::{Shared, release},
+    slab::{Content, ReleaseCache},
+};

@@ -1,0 +1,387 @@
+//! The engine as it is embedded: [`PubSub`], [`Topic`] handles, broadcasts.
+
+mod config;
+mod dispatch;
+mod error;
+mod publish;
+mod shutdown;
+mod stats;
+
+pub use config::{Builder, Idle, Wait};
+pub(crate) use config::Config;
+pub use dispatch::{Dispatch, Dispatcher, SubscriptionRef};
+pub use error::{BroadcastError, ConfigError, Rejected, SubscribeError, TopicError};
+pub use publish::Outcome;
+pub use shutdown::ShutdownReport;
+pub use stats::{Stats, WorkerStats};
+
+use crate::message::{Event, Payload};
+use crate::subscriber::SubscriberBuilder;
+use crate::sync::{Arc, Mutex, Parker, Weak, thread};
+use crate::topic::{Entry, Table};
+use crate::worker::barrier::Barrier;
+use crate::worker::gate::Gate;
+use crate::worker::{Item, SubscriberId, Worker, lane};
+use shutdown::Ending;
+use std::time::Instant;
+
+/// What all handles of an engine share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) topics: Table,
+    pub(crate) workers: Box<[Worker]>,
+    pub(crate) gate: Gate,
+    pub(crate) ending: Ending,
+    /// The handle that keeps the engine running, for handlers that ask for it.
+    owner: Mutex<Weak<Owner>>,
+}
+
+/// Keeps the engine running. Its drop shuts the engine down.
+#[derive(Debug)]
+struct Owner {
+    engine: Arc<Shared>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+/// A fan-out engine. Handles are cheap to clone; when the last one is dropped the engine delivers what it has accepted and
+/// ends, as with [`shutdown`](PubSub::shutdown) without a deadline.
+///
+/// # Order
+///
+/// A broadcast reaches exactly those who are subscribed when it is called: everybody whose `subscribe` had returned before,
+/// nobody whose `subscribe` is called after it returned; concurrent calls may go either way. Each subscriber sees the
+/// messages of one publisher on one topic in publishing order.
+///
+/// # Delivery
+///
+/// In memory and at most once: a message that was accepted reaches the mailbox or the handler of every member, unless the
+/// engine is shut down with a deadline that passes first; what a full mailbox does is its subscriber's choice
+/// ([`Overflow`](crate::Overflow)). Nothing is kept for those who subscribe later.
+#[derive(Debug, Clone)]
+pub struct PubSub {
+    owner: Arc<Owner>,
+}
+
+impl PubSub {
+    /// An engine with the default configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Spawn`], if the system gives no more threads.
+    pub fn new() -> Result<PubSub, ConfigError> {
+        PubSub::builder().build()
+    }
+
+    /// Decides how an engine is made.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn start(config: Config) -> Result<PubSub, ConfigError> {
+        let (entries, weight) = (config.inbox_entries_max, config.inbox_weight_max);
+        let engine = Arc::new(Shared {
+            topics: Table::new(),
+            workers: (0..config.workers).map(|index| Worker::new(index, entries, weight)).collect(),
+            gate: Gate::new(64),
+            ending: Ending::new(),
+            owner: Mutex::new(Weak::new()),
+            config,
+        });
+        let mut threads = Vec::new();
+        for index in 0..engine.workers.len() {
+            match crate::worker::run::spawn(engine.clone(), index) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    // Those that run find the gate closed, and end.
+                    shutdown::abandon(&engine, threads);
+                    return Err(ConfigError::Spawn(error));
+                }
+            }
+        }
+        let owner = Arc::new(Owner { engine: engine.clone(), threads: Mutex::new(threads) });
+        *engine.owner.lock() = Arc::downgrade(&owner);
+        Ok(PubSub { owner })
+    }
+
+    pub(crate) fn upgrade(engine: &Arc<Shared>) -> Option<PubSub> {
+        engine.owner.lock().upgrade().map(|owner| PubSub { owner })
+    }
+
+    fn engine(&self) -> &Arc<Shared> {
+        &self.owner.engine
+    }
+
+    /// Decides how a subscriber is made.
+    pub fn subscriber(&self) -> SubscriberBuilder {
+        SubscriberBuilder::new(self.engine().clone())
+    }
+
+    /// A handle of a topic, which need not exist before. Broadcasts through it look nothing up.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`]: the name is not within the limits.
+    pub fn topic(&self, name: &str) -> Result<Topic, TopicError> {
+        let engine = self.engine().clone();
+        engine.config.check_topic(name)?;
+        let entry = engine.topics.begin_use(name, |state| state.add_handle());
+        Ok(Topic { entry, engine })
+    }
+
+    /// Broadcasts to every subscriber of a topic. Returns when the message is on its way to each worker that has some, not
+    /// when it is delivered; the time that takes does not depend on their number. Waits while an inbox is full; on a
+    /// worker's own thread it never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`BroadcastError::Topic`], [`BroadcastError::Closed`], and on a worker's thread [`BroadcastError::Full`].
+    pub fn broadcast(
+        &self,
+        topic: &str,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        self.engine().publish(topic).send(event.into(), payload.into())
+    }
+
+    /// As [`broadcast`](Self::broadcast), but not to `from`, on none of its subscriptions.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Self::broadcast).
+    pub fn broadcast_from(
+        &self,
+        from: SubscriberId,
+        topic: &str,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        self.engine().publish(topic).from(from).send(event.into(), payload.into())
+    }
+
+    /// As [`broadcast`](Self::broadcast), but never waits: if an inbox that it needs is full, nobody gets the message, and
+    /// it comes back. Once begun it finishes: should other publishers take the room between the look and the push, it
+    /// waits the moment that the worker needs to make some.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Self::broadcast), and [`BroadcastError::Full`] with what was to be sent.
+    pub fn try_broadcast(
+        &self,
+        topic: &str,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        self.engine().publish(topic).no_wait().send(event.into(), payload.into())
+    }
+
+    /// As [`broadcast`](Self::broadcast), with a [`Dispatcher`] that decides for each subscription. It runs on the workers.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Self::broadcast).
+    pub fn broadcast_with(
+        &self,
+        dispatcher: std::sync::Arc<dyn Dispatcher>,
+        topic: &str,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        self.engine().publish(topic).dispatcher(dispatcher).send(event.into(), payload.into())
+    }
+
+    /// As [`broadcast`](Self::broadcast), to subscribers of this node only.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Self::broadcast).
+    pub fn local_broadcast(
+        &self,
+        topic: &str,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        self.broadcast(topic, event, payload)
+    }
+
+    /// As [`broadcast_from`](Self::broadcast_from), to subscribers of this node only.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Self::broadcast).
+    pub fn local_broadcast_from(
+        &self,
+        from: SubscriberId,
+        topic: &str,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        self.broadcast_from(from, topic, event, payload)
+    }
+
+    /// As [`broadcast`](Self::broadcast), to subscribers of the node of that name only.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Self::broadcast), and [`BroadcastError::NoSuchNode`] for every name but this node's own.
+    pub fn direct_broadcast(
+        &self,
+        node: &str,
+        topic: &str,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        if node != self.node() {
+            return Err(BroadcastError::NoSuchNode(node.to_owned()));
+        }
+        self.broadcast(topic, event, payload)
+    }
+
+    /// The name of this node.
+    pub fn node(&self) -> &str {
+        &self.engine().config.node
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.engine().workers.len()
+    }
+
+    /// Subscriptions to a topic. One counts from when `subscribe` is called until its worker has removed it, shortly after
+    /// the unsubscribe or the drop; after [`flush`](Self::flush) those are counted out too.
+    pub fn subscriber_count(&self, topic: &str) -> usize {
+        self.engine().topics.look_up(topic, |entry| entry.map_or(0, |entry| entry.state.subscriptions() as usize))
+    }
+
+    /// The names of all topics that have a subscription or a handle, in no order. Looks at every topic.
+    pub fn topics(&self) -> Vec<String> {
+        self.engine().topics.names()
+    }
+
+    /// Waits until everything that was accepted before has been delivered, and every subscribe, unsubscribe and drop before
+    /// has been applied. Returns when the last worker came to that point. What handlers publish meanwhile is not waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`BroadcastError::Closed`]; on a worker's thread [`BroadcastError::OnWorker`], since it would wait for itself.
+    pub fn flush(&self) -> Result<Instant, BroadcastError> {
+        let engine = self.engine();
+        if crate::worker::outbox::on_worker() {
+            return Err(BroadcastError::OnWorker);
+        }
+        let parker = Parker::new();
+        let workers = engine.workers.len();
+        let barrier = Arc::new(Barrier::new(workers as u32, &parker));
+        let all = u64::MAX >> (64 - workers);
+        let lane = |worker: usize| &engine.workers[worker].lane;
+        let make = || |worker: usize| Item::Barrier { barrier: barrier.clone(), position: lane(worker).log.position() };
+        lane::publish(&engine.gate, crate::sync::thread_hint::number(), lane, all, 0, true, make)
+            .map_err(|_| BroadcastError::Closed)?;
+        loop {
+            if let Some(at) = barrier.reached() {
+                return Ok(at);
+            }
+            parker.wait(None);
+        }
+    }
+
+    /// Counters and depths, as of now.
+    pub fn stats(&self) -> Stats {
+        Stats::of(self.engine())
+    }
+}
+
+/// A handle of a topic: broadcasts that look nothing up. It keeps the topic's entry, not the engine, alive.
+#[derive(Debug)]
+pub struct Topic {
+    entry: Arc<Entry>,
+    engine: Arc<Shared>,
+}
+
+impl Topic {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.entry.name()
+    }
+
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Shared> {
+        &self.engine
+    }
+
+    /// As [`PubSub::broadcast`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn broadcast(&self, event: impl Into<Event>, payload: impl Into<Payload>) -> Result<Outcome, BroadcastError> {
+        self.engine.publish_to(&self.entry).send(event.into(), payload.into())
+    }
+
+    /// As [`PubSub::broadcast_from`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn broadcast_from(
+        &self,
+        from: SubscriberId,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        self.engine.publish_to(&self.entry).from(from).send(event.into(), payload.into())
+    }
+
+    /// As [`PubSub::try_broadcast`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_broadcast(
+        &self,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        self.engine.publish_to(&self.entry).no_wait().send(event.into(), payload.into())
+    }
+
+    /// As [`PubSub::broadcast_with`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn broadcast_with(
+        &self,
+        dispatcher: std::sync::Arc<dyn Dispatcher>,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        self.engine.publish_to(&self.entry).dispatcher(dispatcher).send(event.into(), payload.into())
+    }
+
+    /// As [`PubSub::subscriber_count`].
+    pub fn subscriber_count(&self) -> usize {
+        self.entry.state.subscriptions() as usize
+    }
+}
+
+impl Clone for Topic {
+    fn clone(&self) -> Self {
+        let begun = self.entry.state.add_handle();
+        debug_assert!(begun, "a topic with a handle is not retired");
+        Topic { entry: self.entry.clone(), engine: self.engine.clone() }
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        if self.entry.state.drop_handle() {
+            self.engine.topics.remove(&self.entry);
+        }
+    }
+}

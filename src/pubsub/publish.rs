@@ -1,0 +1,230 @@
+//! How a broadcast goes out.
+//!
+//! Up to three ways, by who calls and what is there: nobody subscribed, nothing is made or counted; a small topic of
+//! mailboxes whose worker idles, the caller delivers in place under the worker's baton; otherwise an entry goes into the
+//! inbox of each worker that has members.
+
+use super::dispatch::Dispatcher;
+use super::error::{BroadcastError, Rejected};
+use super::Shared;
+use crate::message::{Content, Event, Message, Payload};
+use crate::sync::{Arc, Ordering, thread_hint};
+use crate::topic::Entry;
+use crate::worker::deliver::Afterwards;
+use crate::worker::gate::{self, Pass};
+use crate::worker::lane::{self, bits};
+use crate::worker::outbox;
+use crate::worker::sleep::fence_before_notify;
+use crate::worker::{Broadcast, Item, SubscriberId, Worker, weight_of};
+
+/// What became of a broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Accepted: on its way to the workers that have subscribers, or delivered already.
+    Sent,
+    /// Nobody was subscribed.
+    NoSubscribers,
+}
+
+/// A broadcast that is being decided. Built up and sent in one expression.
+pub(crate) struct Publish<'a> {
+    engine: &'a Arc<Shared>,
+    topic: Name<'a>,
+    from: Option<SubscriberId>,
+    dispatcher: Option<Arc<dyn Dispatcher>>,
+    wait: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Name<'a> {
+    Str(&'a str),
+    Entry(&'a Arc<Entry>),
+}
+
+impl Shared {
+    pub(crate) fn publish<'a>(self: &'a Arc<Self>, topic: &'a str) -> Publish<'a> {
+        Publish { engine: self, topic: Name::Str(topic), from: None, dispatcher: None, wait: true }
+    }
+
+    pub(crate) fn publish_to<'a>(self: &'a Arc<Self>, topic: &'a Arc<Entry>) -> Publish<'a> {
+        Publish { engine: self, topic: Name::Entry(topic), from: None, dispatcher: None, wait: true }
+    }
+}
+
+impl Publish<'_> {
+    pub(crate) fn from(mut self, from: SubscriberId) -> Self {
+        self.from = Some(from);
+        self
+    }
+
+    pub(crate) fn dispatcher(mut self, dispatcher: Arc<dyn Dispatcher>) -> Self {
+        self.dispatcher = Some(dispatcher);
+        self
+    }
+
+    pub(crate) fn no_wait(mut self) -> Self {
+        self.wait = false;
+        self
+    }
+
+    #[inline]
+    pub(crate) fn send(self, event: Event, payload: Payload) -> Result<Outcome, BroadcastError> {
+        let engine = self.engine;
+        let (topic, targets) = match self.topic {
+            Name::Entry(entry) => (entry.clone_if(entry.state.workers()), entry.state.workers()),
+            Name::Str(name) => {
+                engine.config.check_topic(name)?;
+                let found = engine.topics.look_up(name, |entry| {
+                    let entry = entry?;
+                    // Before the entry is touched further: a topic without members costs no more than the look.
+                    let targets = entry.state.workers();
+                    if targets == 0 { None } else { Some((entry.clone(), targets)) }
+                });
+                match found {
+                    Some((entry, targets)) => (Some(entry), targets),
+                    None => (None, 0),
+                }
+            }
+        };
+        let Some(topic) = topic else {
+            let closed = engine.gate.phase() != gate::OPEN && !outbox::on_worker();
+            return if closed { Err(BroadcastError::Closed) } else { Ok(Outcome::NoSubscribers) };
+        };
+        self.send_to(topic, targets, event, payload)
+    }
+
+    fn send_to(
+        self,
+        topic: Arc<Entry>,
+        targets: u64,
+        event: Event,
+        payload: Payload,
+    ) -> Result<Outcome, BroadcastError> {
+        let engine = self.engine;
+        let members = topic.state.subscriptions();
+        let weight = weight_of(members / u64::from(targets.count_ones()));
+        let content = Content { topic, event, payload, dispatcher: self.dispatcher };
+        if outbox::on_worker() {
+            return send_from_worker(engine, targets, weight, content, self.from);
+        }
+        if members <= engine.config.in_place_members_max && content.dispatcher.is_none() && targets.is_power_of_two() {
+            return send_small(engine, targets, weight, content, self.from, self.wait);
+        }
+        send_by_inbox(engine, targets, weight, content, self.from, self.wait)
+    }
+}
+
+impl Entry {
+    /// A reference, if any of its workers has members.
+    #[inline]
+    fn clone_if(self: &Arc<Self>, targets: u64) -> Option<Arc<Entry>> {
+        if targets == 0 { None } else { Some(self.clone()) }
+    }
+}
+
+/// An inbox entry for one worker.
+fn entry_for(worker: &Worker, message: crate::message::Shared, from: Option<SubscriberId>, weight: u32) -> Item {
+    let from = from.filter(|from| usize::from(from.worker) == worker.index).map(|from| (from.place, from.generation));
+    // After the topic's bits were read: everyone whose bit was seen is in the log by now.
+    Item::Broadcast(Broadcast { message, position: worker.lane.log.position(), from, weight })
+}
+
+fn send_by_inbox(
+    engine: &Arc<Shared>,
+    targets: u64,
+    weight: u32,
+    content: Content,
+    from: Option<SubscriberId>,
+    wait: bool,
+) -> Result<Outcome, BroadcastError> {
+    let mut content = Some(content);
+    let make = || {
+        let content = content.take().expect("made once");
+        let message = Message::for_workers(content, targets.count_ones());
+        move |worker: usize| entry_for(&engine.workers[worker], message, from, weight)
+    };
+    let lane = |worker: usize| &engine.workers[worker].lane;
+    match lane::publish(&engine.gate, thread_hint::number(), lane, targets, weight, wait, make) {
+        Ok(woken) => {
+            for worker in bits(woken) {
+                engine.workers[worker].wakes.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(Outcome::Sent)
+        }
+        Err(lane::Refused::Closed) => Err(BroadcastError::Closed),
+        Err(lane::Refused::Full) => Err(BroadcastError::Full(Rejected::new(content.expect("not made")))),
+    }
+}
+
+/// To one worker with few members: in place if it idles, by its inbox otherwise.
+fn send_small(
+    engine: &Arc<Shared>,
+    targets: u64,
+    weight: u32,
+    content: Content,
+    from: Option<SubscriberId>,
+    wait: bool,
+) -> Result<Outcome, BroadcastError> {
+    let worker = &engine.workers[targets.trailing_zeros() as usize];
+    let Some(pass) = engine.gate.enter(thread_hint::number()) else { return Err(BroadcastError::Closed) };
+    let mut content = Some(content);
+    let from_here = from.filter(|from| usize::from(from.worker) == worker.index);
+    let mut afterwards = Afterwards::default();
+    let done = worker.lane.try_in_place(|core| {
+        let topic = content.as_ref().expect("not taken yet").topic.clone();
+        let message = || Message::for_workers(content.take().expect("taken once"), 1);
+        let max = engine.config.in_place_members_max as usize;
+        let from = from_here.map(|from| (from.place, from.generation));
+        let done = core.deliver_in_place(engine, worker, &topic, max, message, from);
+        core.hand_over(&mut afterwards);
+        done
+    });
+    match (done, content) {
+        (Some(true), _) => pass.published(),
+        (_, Some(content)) => {
+            drop::<Pass<'_>>(pass);
+            afterwards.run();
+            return send_by_inbox(engine, targets, weight, content, from, wait);
+        }
+        (_, None) => unreachable!("the content is taken only for a delivery"),
+    }
+    // The baton has been given back: from here on code of others may run.
+    afterwards.run();
+    Ok(Outcome::Sent)
+}
+
+/// On a worker's own thread, which never waits: by the inboxes, or by the worker's outbox.
+fn send_from_worker(
+    engine: &Arc<Shared>,
+    targets: u64,
+    weight: u32,
+    content: Content,
+    from: Option<SubscriberId>,
+) -> Result<Outcome, BroadcastError> {
+    // On a worker of another engine this is a call from outside, which lasts until its last entry is pushed.
+    let pass = if outbox::worker_of(engine).is_some() {
+        if engine.gate.phase() == gate::CLOSED {
+            return Err(BroadcastError::Closed);
+        }
+        None
+    } else {
+        let hint = thread_hint::number();
+        let Some(pass) = engine.gate.enter(hint) else { return Err(BroadcastError::Closed) };
+        pass.keep();
+        Some(Arc::new(outbox::HeldPass { engine: engine.clone(), hint }))
+    };
+    if !outbox::has_room(engine, targets, weight) {
+        return Err(BroadcastError::Full(Rejected::new(content)));
+    }
+    let message = Message::for_workers(content, targets.count_ones());
+    for worker in bits(targets) {
+        let item = entry_for(&engine.workers[worker], message, from, weight);
+        outbox::push(engine, worker, item, weight, pass.clone());
+    }
+    fence_before_notify();
+    for worker in bits(targets) {
+        engine.workers[worker].wake_if_asleep();
+    }
+    Ok(Outcome::Sent)
+}

@@ -1,0 +1,585 @@
+//! The mailbox, as its owner reads it.
+
+use super::conflate::Queue;
+use super::control::Control;
+use super::handler::HandlerSubscriber;
+use super::notify::{GONE, Notify, ended};
+use super::ready::ReadyWord;
+use super::ring::Line;
+use super::{CloseReason, ready};
+use crate::Message;
+use crate::pubsub::{Shared, SubscribeError};
+use crate::sync::{Arc, AtomicU32, Ordering, Parker};
+use crate::worker::{Op, SubscriberId, Worker};
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Messages taken from a ring at once.
+const BATCH: usize = 64;
+
+/// An identity with one bounded mailbox, subscribed to any number of topics. Dropping it ends all of that.
+#[derive(Debug)]
+pub struct Subscriber {
+    mailbox: Mailbox,
+}
+
+impl Subscriber {
+    pub(crate) fn new(mailbox: Mailbox) -> Self {
+        Subscriber { mailbox }
+    }
+
+    /// Splits it into the control handle, which anyone may use, and the mailbox, which keeps the subscriber alive.
+    pub fn split(self) -> (Control, Mailbox) {
+        (self.mailbox.control(), self.mailbox)
+    }
+
+    /// The mailbox.
+    pub fn into_mailbox(self) -> Mailbox {
+        self.mailbox
+    }
+
+    /// As [`Control::subscribe`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn subscribe(&self, topic: &str) -> Result<(), SubscribeError> {
+        self.mailbox.control().subscribe(topic)
+    }
+
+    /// As [`Control::subscribe_with`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn subscribe_with<T: std::any::Any + Send + Sync>(&self, topic: &str, metadata: T) -> Result<(), SubscribeError> {
+        self.mailbox.control().subscribe_with(topic, metadata)
+    }
+
+    /// As [`Control::unsubscribe`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn unsubscribe(&self, topic: &str) -> Result<(), SubscribeError> {
+        self.mailbox.control().unsubscribe(topic)
+    }
+}
+
+impl std::ops::Deref for Subscriber {
+    type Target = Mailbox;
+    fn deref(&self) -> &Mailbox {
+        &self.mailbox
+    }
+}
+
+impl std::ops::DerefMut for Subscriber {
+    fn deref_mut(&mut self) -> &mut Mailbox {
+        &mut self.mailbox
+    }
+}
+
+/// Messages that were lost at this place of the mailbox, exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lagged(pub u64);
+
+impl fmt::Display for Lagged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} messages were dropped before this reader came to them", self.0)
+    }
+}
+
+impl std::error::Error for Lagged {}
+
+/// What a blocking read finds in place of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// So many messages were dropped here, because the reader was slow. The subscriber is still subscribed, and the next
+    /// read goes on behind the gap.
+    Lagged(u64),
+    /// The subscriber is closed, and everything that was in the mailbox has been read.
+    Closed(CloseReason),
+}
+
+/// What a read that does not wait finds in place of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TryRecvError {
+    /// There is nothing to read now.
+    Empty,
+    /// As [`RecvError::Lagged`].
+    Lagged(u64),
+    /// As [`RecvError::Closed`].
+    Closed(CloseReason),
+}
+
+/// What a read that waits for a bounded time finds in place of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecvTimeoutError {
+    /// The time is over.
+    Timeout,
+    /// As [`RecvError::Lagged`].
+    Lagged(u64),
+    /// As [`RecvError::Closed`].
+    Closed(CloseReason),
+}
+
+impl From<RecvError> for TryRecvError {
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::Lagged(lost) => TryRecvError::Lagged(lost),
+            RecvError::Closed(reason) => TryRecvError::Closed(reason),
+        }
+    }
+}
+
+impl From<RecvError> for RecvTimeoutError {
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::Lagged(lost) => RecvTimeoutError::Lagged(lost),
+            RecvError::Closed(reason) => RecvTimeoutError::Closed(reason),
+        }
+    }
+}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecvError::Lagged(lost) => Lagged(*lost).fmt(f),
+            RecvError::Closed(reason) => reason.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for TryRecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TryRecvError::Empty => f.write_str("there is no message now"),
+            TryRecvError::Lagged(lost) => Lagged(*lost).fmt(f),
+            TryRecvError::Closed(reason) => reason.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for RecvTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecvTimeoutError::Timeout => f.write_str("no message came in time"),
+            RecvTimeoutError::Lagged(lost) => Lagged(*lost).fmt(f),
+            RecvTimeoutError::Closed(reason) => reason.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RecvError {}
+impl std::error::Error for TryRecvError {}
+impl std::error::Error for RecvTimeoutError {}
+
+/// Where a subscriber's messages wait for their reader. Dropping it ends the subscriber.
+///
+/// It is a `Stream` of `Result<Message, Lagged>` too, on any executor; the stream ends when the subscriber is closed.
+#[derive(Debug)]
+pub struct Mailbox(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Ring(Ring),
+    Conflating(Box<Conflating>),
+}
+
+#[derive(Debug)]
+struct Conflating {
+    queue: Arc<dyn Queue>,
+    handler: HandlerSubscriber,
+}
+
+/// The reader of a ring.
+#[derive(Debug)]
+pub(super) struct Ring {
+    engine: Arc<Shared>,
+    id: SubscriberId,
+    /// The position of the next message: where the last take ended.
+    next: u64,
+    /// A gap to be told, and handles that were taken behind it.
+    held: Option<Box<Held>>,
+    /// The slots, if they are not in the line.
+    wide: Option<Arc<[AtomicU32]>>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    lost: u64,
+    handles: VecDeque<u32>,
+}
+
+impl Mailbox {
+    pub(super) fn ring(engine: Arc<Shared>, id: SubscriberId, wide: Option<Arc<[AtomicU32]>>) -> Self {
+        Mailbox(Kind::Ring(Ring { engine, id, next: 0, held: None, wide }))
+    }
+
+    pub(super) fn conflating(queue: Arc<dyn Queue>, handler: HandlerSubscriber) -> Self {
+        Mailbox(Kind::Conflating(Box::new(Conflating { queue, handler })))
+    }
+
+    /// A control handle of this subscriber.
+    pub fn control(&self) -> Control {
+        match &self.0 {
+            Kind::Ring(ring) => Control::new(ring.engine.clone(), ring.id),
+            Kind::Conflating(conflating) => conflating.handler.control(),
+        }
+    }
+
+    /// Who the subscriber is.
+    pub fn id(&self) -> SubscriberId {
+        match &self.0 {
+            Kind::Ring(ring) => ring.id,
+            Kind::Conflating(conflating) => conflating.handler.id(),
+        }
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Shared> {
+        match &self.0 {
+            Kind::Ring(ring) => &ring.engine,
+            Kind::Conflating(conflating) => conflating.handler.engine(),
+        }
+    }
+
+    /// Unread messages, now.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Kind::Ring(ring) => ring.line().len() + ring.held.as_ref().map_or(0, |held| held.handles.len()),
+            Kind::Conflating(conflating) => conflating.queue.len(),
+        }
+    }
+
+    /// Whether there is no unread message now.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Messages that this mailbox refused when it was full, so far: with [`Overflow::DropNewest`](super::Overflow) all that
+    /// were lost, with [`Overflow::Close`](super::Overflow) the one that closed it.
+    pub fn refused(&self) -> u64 {
+        match &self.0 {
+            Kind::Ring(ring) => ring.worker().cold(ring.id.place.index).refused.load(Ordering::Acquire),
+            Kind::Conflating(_) => 0,
+        }
+    }
+
+    /// Messages that newer ones of the same key replaced, so far; 0 but for a conflating mailbox.
+    pub fn conflated(&self) -> u64 {
+        match &self.0 {
+            Kind::Ring(_) => 0,
+            Kind::Conflating(conflating) => conflating.queue.conflated(),
+        }
+    }
+
+    /// Takes the next message, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<Message, TryRecvError> {
+        match &mut self.0 {
+            Kind::Ring(ring) => ring.try_recv(),
+            Kind::Conflating(conflating) => conflating.queue.try_recv(),
+        }
+    }
+
+    /// Takes up to `max` messages into `buffer`, with one look at the mailbox for up to 64 of them. Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`], if there was nothing before the gap or the end. Messages behind it come with the next call.
+    pub fn try_recv_many(&mut self, buffer: &mut Vec<Message>, max: usize) -> Result<usize, TryRecvError> {
+        let mut count = 0;
+        while count < max {
+            let batch = max - count;
+            let result = match &mut self.0 {
+                Kind::Ring(ring) => ring.try_recv_many(buffer, batch),
+                Kind::Conflating(conflating) => conflating.queue.try_recv().map(|message| {
+                    buffer.push(message);
+                    1
+                }),
+            };
+            match result {
+                Ok(more) => count += more,
+                Err(TryRecvError::Lagged(lost)) if count > 0 => {
+                    self.untell(lost);
+                    break;
+                }
+                Err(_) if count > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(count)
+    }
+
+    /// Puts a gap that was found back, to be told by the next read.
+    fn untell(&mut self, lost: u64) {
+        match &mut self.0 {
+            Kind::Ring(ring) => ring.held.get_or_insert_default().lost = lost,
+            Kind::Conflating(conflating) => conflating.queue.untell(lost),
+        }
+    }
+
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    pub fn recv(&mut self) -> Result<Message, RecvError> {
+        match self.wait(None) {
+            Ok(message) => Ok(message),
+            Err(RecvTimeoutError::Lagged(lost)) => Err(RecvError::Lagged(lost)),
+            Err(RecvTimeoutError::Closed(reason)) => Err(RecvError::Closed(reason)),
+            Err(RecvTimeoutError::Timeout) => unreachable!("there was no deadline"),
+        }
+    }
+
+    /// Waits for the next message, for so long at most.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Message, RecvTimeoutError> {
+        // A timeout past the end of time is none.
+        self.wait(Instant::now().checked_add(timeout))
+    }
+
+    /// Waits for the next message, until then at most.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError`].
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<Message, RecvTimeoutError> {
+        self.wait(Some(deadline))
+    }
+
+    fn wait(&mut self, deadline: Option<Instant>) -> Result<Message, RecvTimeoutError> {
+        match self.try_recv() {
+            Err(TryRecvError::Empty) => {}
+            other => return other.map_err(to_timeout),
+        }
+        let parker = Parker::of_this_thread();
+        let waker = Waker::from(parker.clone());
+        loop {
+            match self.register_and_try(&waker) {
+                Err(TryRecvError::Empty) => {}
+                other => return other.map_err(to_timeout),
+            }
+            if !parker.wait(deadline) {
+                self.notify().disarm();
+                return self.try_recv().map_err(to_timeout);
+            }
+        }
+    }
+
+    /// Takes the next message, or registers the task to be woken when there is one.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, RecvError>> {
+        let result = match self.try_recv() {
+            Err(TryRecvError::Empty) => self.register_and_try(context.waker()),
+            other => other,
+        };
+        match result {
+            Ok(message) => Poll::Ready(Ok(message)),
+            Err(TryRecvError::Empty) => Poll::Pending,
+            Err(TryRecvError::Lagged(lost)) => Poll::Ready(Err(RecvError::Lagged(lost))),
+            Err(TryRecvError::Closed(reason)) => Poll::Ready(Err(RecvError::Closed(reason))),
+        }
+    }
+
+    /// Waits for the next message, in a task.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    pub async fn recv_async(&mut self) -> Result<Message, RecvError> {
+        std::future::poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// Registers, looks again, and takes the registration back if there was something (`notify`, I1).
+    fn register_and_try(&mut self, waker: &Waker) -> Result<Message, TryRecvError> {
+        self.notify().arm(waker);
+        let result = self.try_recv();
+        if !matches!(result, Err(TryRecvError::Empty)) {
+            self.notify().disarm();
+        }
+        result
+    }
+
+    fn notify(&self) -> Notify<'_> {
+        match &self.0 {
+            Kind::Ring(ring) => ring.notify(),
+            Kind::Conflating(conflating) => conflating.queue.notify(),
+        }
+    }
+
+    /// Takes up to `out.len()` messages as handles, for a set. Returns how many, or the gap or the end.
+    pub(super) fn take_handles(&mut self, out: &mut [u32; BATCH]) -> Result<usize, TryRecvError> {
+        match &mut self.0 {
+            Kind::Ring(ring) => ring.take(out),
+            Kind::Conflating(conflating) => {
+                out[0] = conflating.queue.try_recv()?.into_handle();
+                Ok(1)
+            }
+        }
+    }
+
+    /// Names the ready word that is to be set when something comes; null for none.
+    pub(super) fn set_ready(&self, group: Option<&Arc<ready::Group>>, number: usize) {
+        match &self.0 {
+            Kind::Ring(ring) => {
+                let word = group.map_or(std::ptr::null_mut::<ReadyWord>(), |group| group.word(number / 64));
+                ring.line().set_ready(word, number as u32 % 64);
+            }
+            Kind::Conflating(conflating) => conflating.queue.set_ready(group.cloned(), number),
+        }
+    }
+
+    /// Whether it is closed, though there may be something to read.
+    pub(super) fn is_ended(&self) -> bool {
+        // Acquire: as in `take`.
+        ended(self.notify().flags.load(Ordering::Acquire)).is_some()
+    }
+
+    /// The worker that writes it.
+    pub(super) fn worker_index(&self) -> usize {
+        self.id().worker as usize
+    }
+}
+
+fn to_timeout(error: TryRecvError) -> RecvTimeoutError {
+    match error {
+        TryRecvError::Empty => RecvTimeoutError::Timeout,
+        TryRecvError::Lagged(lost) => RecvTimeoutError::Lagged(lost),
+        TryRecvError::Closed(reason) => RecvTimeoutError::Closed(reason),
+    }
+}
+
+impl futures_core::Stream for Mailbox {
+    type Item = Result<Message, Lagged>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_recv(context).map(|result| match result {
+            Ok(message) => Some(Ok(message)),
+            Err(RecvError::Lagged(lost)) => Some(Err(Lagged(lost))),
+            Err(RecvError::Closed(_)) => None,
+        })
+    }
+}
+
+impl futures_core::Stream for Subscriber {
+    type Item = Result<Message, Lagged>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.mailbox).poll_next(context)
+    }
+}
+
+impl Ring {
+    fn worker(&self) -> &Worker {
+        &self.engine.workers[self.id.worker as usize]
+    }
+
+    #[inline]
+    fn line(&self) -> &Line {
+        self.worker().line(self.id.place.index)
+    }
+
+    fn notify(&self) -> Notify<'_> {
+        let worker = self.worker();
+        let index = self.id.place.index;
+        Notify { flags: &worker.line(index).flags, waker: &worker.cold(index).waker }
+    }
+
+    #[inline]
+    fn try_recv(&mut self) -> Result<Message, TryRecvError> {
+        let mut out = [0];
+        self.take(&mut out)?;
+        // SAFETY: a handle that was taken from the ring comes with its reference, ours now.
+        Ok(unsafe { Message::from_handle(out[0]) })
+    }
+
+    fn try_recv_many(&mut self, buffer: &mut Vec<Message>, max: usize) -> Result<usize, TryRecvError> {
+        let mut out = [0; BATCH];
+        let count = self.take(&mut out[..max.min(BATCH)])?;
+        // SAFETY: as in `try_recv`.
+        buffer.extend(out[..count].iter().map(|&handle| unsafe { Message::from_handle(handle) }));
+        Ok(count)
+    }
+
+    /// Takes up to `out.len()` handles, at least one.
+    fn take(&mut self, out: &mut [u32]) -> Result<usize, TryRecvError> {
+        if let Some(held) = &mut self.held {
+            if held.lost > 0 {
+                return Err(TryRecvError::Lagged(std::mem::take(&mut held.lost)));
+            }
+            let count = held.handles.len().min(out.len());
+            held.handles.drain(..count).zip(out).for_each(|(handle, out)| *out = handle);
+            if held.handles.is_empty() {
+                self.held = None;
+            }
+            return Ok(count);
+        }
+        // Before the take: what was delivered before the end is then in the ring. Acquire pairs with `Notify::end`.
+        let flags = self.line().flags.load(Ordering::Acquire);
+        let line = self.engine.workers[self.id.worker as usize].line(self.id.place.index);
+        let slots: &[AtomicU32] = match &self.wide {
+            Some(wide) => wide,
+            None => line.inline(),
+        };
+        let taken = line.take(slots, out);
+        if taken.count == 0 {
+            return match ended(flags) {
+                Some(reason) => Err(TryRecvError::Closed(CloseReason::from_bits(reason))),
+                None => Err(TryRecvError::Empty),
+            };
+        }
+        let lost = taken.first - self.next;
+        self.next = taken.first + taken.count as u64;
+        if lost > 0 {
+            self.held = Some(Box::new(Held { lost: 0, handles: out[..taken.count].iter().copied().collect() }));
+            return Err(TryRecvError::Lagged(lost));
+        }
+        Ok(taken.count)
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let line = self.line();
+        line.set_ready(std::ptr::null_mut(), 0);
+        // Release: the worker that sees it does not write for this reader any more.
+        line.flags.fetch_or(GONE, Ordering::Release);
+        // A waker may hold much; the worker would drop it only with the next tenant's.
+        self.notify().waker.lock().take();
+        // What is in the ring goes now, not when the worker comes to it.
+        let mut out = [0; BATCH];
+        loop {
+            match self.take(&mut out) {
+                // SAFETY: as in `try_recv`.
+                Ok(count) => out[..count].iter().for_each(|&handle| drop(unsafe { Message::from_handle(handle) })),
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(_) => break,
+            }
+        }
+        let SubscriberId { place, generation, .. } = self.id;
+        let worker = self.worker();
+        let mut guard = worker.lane.log.lock();
+        if !guard.state().closed && guard.state().leave(place, generation, CloseReason::Dropped) {
+            let waiting = guard.append(Op::Remove { place, generation });
+            drop(guard);
+            if waiting.is_multiple_of(super::control::LOG_WAKE) {
+                crate::worker::sleep::fence_before_notify();
+                worker.wake_if_asleep();
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The primitives in production: std's atomics and threads, parking_lot's locks, crossbeam's padding.
+
+pub use crossbeam_utils::CachePadded;
+pub use parking_lot::{Mutex, MutexGuard};
+pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+pub use std::sync::{Arc, OnceLock, Weak};
+
+/// Threads, and the parking of them.
+pub mod thread {
+    pub use std::thread::{Builder, JoinHandle, Thread, current, park, park_timeout, yield_now};
+}
+
+/// Tells the processor that this is a spin loop.
+pub fn spin_loop() {
+    std::hint::spin_loop();
+}
+
+/// An `UnsafeCell` with the access methods that the model checker's cell has.
+#[derive(Debug)]
+pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+impl<T> UnsafeCell<T> {
+    /// A cell holding `value`.
+    pub const fn new(value: T) -> Self {
+        UnsafeCell(std::cell::UnsafeCell::new(value))
+    }
+
+    /// Calls `f` with a pointer to read through. Dereferencing it is subject to the usual aliasing rules.
+    #[inline(always)]
+    pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        f(self.0.get())
+    }
+
+    /// Calls `f` with a pointer to write through. Dereferencing it is subject to the usual aliasing rules.
+    #[inline(always)]
+    pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+/// Asks the processor to have the line of `value` in its cache soon. A hint: it reads and writes nothing.
+#[inline(always)]
+pub fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch has no architectural effect, whatever the address; this one is of a live reference.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
+/// Numbers that differ from thread to thread, to spread threads over counters and workers.
+pub mod thread_hint {
+    use super::{AtomicU32, Ordering};
+    use std::cell::Cell;
+
+    static THREADS: AtomicU32 = AtomicU32::new(0);
+
+    thread_local! {
+        static NUMBER: Cell<u32> = const { Cell::new(u32::MAX) };
+        static TURN: Cell<u32> = const { Cell::new(u32::MAX) };
+    }
+
+    /// The calling thread's number: from 0, in the order in which threads first asked.
+    #[inline]
+    pub fn number() -> usize {
+        NUMBER.with(|number| {
+            if number.get() == u32::MAX {
+                number.set(THREADS.fetch_add(1, Ordering::Relaxed) & 0xFFFF);
+            }
+            number.get() as usize
+        })
+    }
+
+    /// Counts up with each call of this thread, starting at its number: a turn of its own.
+    pub fn next() -> usize {
+        TURN.with(|turn| {
+            let next = if turn.get() == u32::MAX { number() as u32 } else { turn.get() };
+            turn.set(next.wrapping_add(1) & 0x7FFF_FFFF);
+            next as usize
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! Who uses a topic: its handles, its subscriptions, and the workers that have members of it.
+//!
+//! - I1. `counts` holds handles in its low half and subscriptions in its high half. A subscription counts from its
+//!   `subscribe` call until its worker has removed it.
+//! - I2. A topic that nobody uses is retired: one compare-and-swap from 0 to `RETIRED`, by whoever brought it to 0. From
+//!   then on it gains no user: every attempt sees the flag, takes itself back, and the caller looks the name up again,
+//!   after it has made sure that the retired entry is out of the table. So a subscription is never put into an entry that
+//!   broadcasts can no longer find.
+//! - I3. The bit of a worker is set, under the lock of its control log, by each subscribe after its entry is in the log;
+//!   it is cleared under the same lock, by the worker, when it has no member of the topic and no entry waits in the log.
+//!   So a broadcast called after a subscribe returned sees the bit. A bit may stay set for a while without members: such
+//!   a broadcast finds nobody there.
+//!
+//! Models: `loom-tests/tests/topic_retire.rs` (I2), `control_log.rs` (I3).
+
+use crate::sync::{AtomicU64, Ordering, mutated, ord};
+
+const HANDLE: u64 = 1;
+const SUBSCRIPTION: u64 = 1 << 32;
+const RETIRED: u64 = 1 << 31;
+
+/// Most workers of an engine: one bit each.
+pub const WORKERS_MAX: usize = 64;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct State {
+    /// Changed by everyone who begins or ends a use (I1, I2).
+    counts: AtomicU64,
+    /// One bit a worker (I3). Read by publishers.
+    workers: AtomicU64,
+}
+
+impl State {
+    /// A topic with one handle or one subscription: its creator's.
+    pub fn new() -> Self {
+        State { counts: AtomicU64::new(0), workers: AtomicU64::new(0) }
+    }
+
+    fn add(&self, use_: u64) -> bool {
+        // AcqRel: a retired entry is seen as such, and the retirer's compare-and-swap sees this use, by the total order
+        // of changes to this one word.
+        let before = self.counts.fetch_add(use_, Ordering::AcqRel);
+        if before & RETIRED != 0 && !mutated!("topic.ignore_retired") {
+            self.counts.fetch_sub(use_, Ordering::AcqRel);
+            return false;
+        }
+        true
+    }
+
+    fn sub(&self, use_: u64) -> bool {
+        let before = self.counts.fetch_sub(use_, Ordering::AcqRel);
+        debug_assert!(before >= use_);
+        if before != use_ {
+            return false;
+        }
+        if mutated!("topic.retire_without_claim") {
+            self.counts.store(RETIRED, Ordering::Release);
+            return true;
+        }
+        self.counts.compare_exchange(0, RETIRED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Begins to use it by a handle. `false`: it is retired, look it up again.
+    pub fn add_handle(&self) -> bool {
+        self.add(HANDLE)
+    }
+
+    /// Ends the use by a handle. `true`: it is retired now, and the caller must take it out of the table.
+    #[must_use]
+    pub fn drop_handle(&self) -> bool {
+        self.sub(HANDLE)
+    }
+
+    /// Begins to use it by a subscription. `false`: it is retired, look it up again.
+    pub fn add_subscription(&self) -> bool {
+        self.add(SUBSCRIPTION)
+    }
+
+    /// Ends the use by `count` subscriptions. `true`: it is retired now, and the caller must take it out of the table.
+    #[must_use]
+    pub fn drop_subscriptions(&self, count: u64) -> bool {
+        count != 0 && self.sub(count * SUBSCRIPTION)
+    }
+
+    /// Whether it is retired.
+    pub fn is_retired(&self) -> bool {
+        self.counts.load(Ordering::Acquire) & RETIRED != 0
+    }
+
+    /// Subscriptions, those included that their workers have yet to apply.
+    pub fn subscriptions(&self) -> u64 {
+        self.counts.load(Ordering::Acquire) >> 32
+    }
+
+    /// The workers that may have members.
+    #[inline]
+    pub fn workers(&self) -> u64 {
+        // Pairs with `show`.
+        self.workers.load(ord!("topic.workers", Acquire))
+    }
+
+    /// Sets a worker's bit. Under the lock of its log (I3).
+    pub fn show(&self, worker: usize) {
+        let bit = 1 << worker;
+        // Relaxed: the bit changes only under the lock that the caller holds. Saves writing the line for each member.
+        if self.workers.load(Ordering::Relaxed) & bit == 0 {
+            self.workers.fetch_or(bit, ord!("topic.show", AcqRel));
+        }
+    }
+
+    /// Clears a worker's bit. Under the lock of its log, with no entry waiting (I3).
+    pub fn hide(&self, worker: usize) {
+        self.workers.fetch_and(!(1 << worker), Ordering::AcqRel);
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State::new()
+    }
+}

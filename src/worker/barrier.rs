@@ -1,0 +1,45 @@
+//! A barrier: reached when everything that was accepted before it has been delivered.
+
+use crate::sync::{AtomicU32, Mutex, Ordering, Parker};
+use std::task::Waker;
+use std::time::Instant;
+
+/// Counts down over the workers, and over the topics of each that were busy when it passed.
+#[derive(Debug)]
+pub struct Barrier {
+    /// Parts still to be reached. Counted up by a worker that holds a part, down by whoever reaches one.
+    parts: AtomicU32,
+    /// When the last part was reached.
+    at: Mutex<Option<Instant>>,
+    waker: Waker,
+}
+
+impl Barrier {
+    /// A barrier of `parts` parts that wakes `parker` when the last is reached.
+    pub fn new(parts: u32, parker: &std::sync::Arc<Parker>) -> Self {
+        Barrier { parts: AtomicU32::new(parts), at: Mutex::new(None), waker: Waker::from(parker.clone()) }
+    }
+
+    /// Adds parts, by someone who holds one.
+    pub fn add(&self, parts: u32) {
+        self.parts.fetch_add(parts, Ordering::Relaxed);
+    }
+
+    /// Reaches a part.
+    pub fn reach(&self) {
+        let now = Instant::now();
+        {
+            let mut at = self.at.lock();
+            *at = (*at).max(Some(now));
+        }
+        // AcqRel: what was delivered before each part is seen by whoever finds the barrier reached.
+        if self.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.waker.wake_by_ref();
+        }
+    }
+
+    /// When the last part was reached, if it was.
+    pub fn reached(&self) -> Option<Instant> {
+        if self.parts.load(Ordering::Acquire) == 0 { *self.at.lock() } else { None }
+    }
+}

@@ -1,0 +1,563 @@
+//! What a worker alone changes: its members, and the walks over them.
+//!
+//! Everything here happens under the worker's baton. A broadcast is popped from the inbox, the control log is applied
+//! exactly as far as the broadcast's position, and the members of its topic are walked. A long walk is cut into slices:
+//!
+//! - I1. A topic with a suspended walk is *busy*. Broadcasts and changes of a busy topic wait, in order, in the topic's own
+//!   queue until the walk ends, so lists never change under a walk, and each broadcast meets exactly the members that it
+//!   should. Other topics go on.
+//! - I2. A subscriber's place is recycled only after all its subscriptions have been removed, those in busy topics
+//!   included; a subscription that waited in a queue while its subscriber went is recognised by its generation.
+//!   So a walk needs no check whether a place still has the tenant it had.
+//! - I3. Within a slice no entry of the log is applied, so pointers read from mailbox lines in a slice stay good until
+//!   its end (`ready`, I4).
+//! - I4. What waits in queues of busy topics is bounded: with [`PARKED_MAX`] broadcasts there, nothing is popped.
+
+use super::barrier::Barrier;
+use super::deliver::{Afterwards, Deliver, Tally, Walker};
+use super::log::LogReader;
+use super::members::{Members, Place};
+use super::{Broadcast, Counters, Item, Op, Worker};
+use crate::CloseReason;
+use crate::message::refs::BIAS;
+use crate::pubsub::Shared;
+use crate::subscriber::handler::{Handlers, NewHandler};
+use crate::subscriber::notify::Notify;
+use crate::subscriber::ring::Line;
+use crate::sync::{Arc, AtomicU32};
+use crate::topic::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// Deliveries in a slice: about 10 us of walking.
+pub const SLICE: usize = 4096;
+/// Entries popped before a suspended walk gets its turn.
+const BATCH: usize = 64;
+/// Broadcasts that may wait for a walk of their topic (I4).
+const PARKED_MAX: usize = 1024;
+/// Topics that lost their last member before their bits are cleared, while the worker is busy.
+const EMPTIED_MAX: usize = 1024;
+/// Log entries that a publisher applies for a worker when it delivers in place.
+const IN_PLACE_LOG_MAX: u64 = 64;
+
+/// A worker's own state. See the module's text.
+#[derive(Debug)]
+pub struct Core {
+    log: LogReader<Op>,
+    members: Members,
+    /// The slabs of handlers, by kind; that of mailboxes is empty.
+    handlers: Vec<Option<Box<dyn Handlers>>>,
+    /// The slots of mailboxes larger than their line, by place.
+    wide: HashMap<u32, Arc<[AtomicU32]>>,
+    walker: Walker,
+    /// Suspended walks, each of another topic.
+    walks: VecDeque<Walk>,
+    busy: HashMap<u32, VecDeque<Deferred>>,
+    parked: usize,
+    /// The generation of the last tenant that was removed, by kind and place.
+    removed: Vec<Vec<u32>>,
+    /// What the log says of the slabs of handlers, in order: left to the worker's own thread, since it runs code of users.
+    postponed: Vec<Postponed>,
+    /// Places to give back.
+    free: Vec<Place>,
+    /// Topics that lost their last member here and still show our bit.
+    emptied: Vec<Arc<Entry>>,
+    emptied_max: usize,
+    /// Entries whose work is finished, not yet counted as completed.
+    pub completed: u32,
+}
+
+/// A walk, and how far it is.
+#[derive(Debug)]
+struct Walk {
+    broadcast: Broadcast,
+    list: Option<u32>,
+    position: usize,
+    delivered: u64,
+}
+
+/// A change of a slab of handlers.
+#[derive(Debug)]
+enum Postponed {
+    Put(Place, Box<dyn NewHandler>),
+    Remove(Place),
+}
+
+/// What waits in a busy topic.
+#[derive(Debug)]
+enum Deferred {
+    Broadcast(Broadcast),
+    Op(Op),
+    Barrier(Arc<Barrier>),
+}
+
+impl Core {
+    /// A core without members.
+    pub fn new() -> Self {
+        Core {
+            log: LogReader::new(),
+            members: Members::new(),
+            handlers: vec![None],
+            wide: HashMap::new(),
+            walker: Walker::default(),
+            walks: VecDeque::new(),
+            busy: HashMap::new(),
+            parked: 0,
+            removed: Vec::new(),
+            postponed: Vec::new(),
+            free: Vec::new(),
+            emptied: Vec::new(),
+            emptied_max: EMPTIED_MAX,
+            completed: 0,
+        }
+    }
+
+    /// Exchanges what is left to do without the baton for an empty `afterwards`.
+    #[inline]
+    pub fn hand_over(&mut self, afterwards: &mut Afterwards) {
+        self.walker.hand_over(afterwards);
+    }
+
+    /// Does a bounded piece of work. Returns whether there was any.
+    pub fn run(&mut self, engine: &Arc<Shared>, me: &Worker) -> bool {
+        let mut worked = false;
+        let mut budget = SLICE;
+        for _ in 0..BATCH {
+            if self.parked >= PARKED_MAX || budget == 0 {
+                break;
+            }
+            // SAFETY: we are under the baton, so calls follow one another.
+            let Some(item) = (unsafe { me.lane.inbox.pop() }) else { break };
+            worked = true;
+            match item {
+                Item::Broadcast(broadcast) => self.begin(engine, me, broadcast, &mut budget),
+                Item::Barrier { barrier, position } => {
+                    self.apply_to(engine, me, position);
+                    self.change_slabs();
+                    self.hide_emptied(me);
+                    self.pass(barrier);
+                }
+            }
+        }
+        if let Some(walk) = self.walks.pop_front() {
+            worked = true;
+            self.resume(engine, me, walk);
+        }
+        self.walker.finish_slice();
+        if !worked {
+            worked = self.catch_up(engine, me);
+        }
+        if self.emptied.len() >= self.emptied_max {
+            self.hide_emptied(me);
+        }
+        worked
+    }
+
+    /// Applies the whole log, for want of anything else to do. Returns whether there was anything.
+    fn catch_up(&mut self, engine: &Arc<Shared>, me: &Worker) -> bool {
+        let worked = self.apply_to(engine, me, me.lane.log.position());
+        self.change_slabs();
+        if !self.emptied.is_empty() {
+            self.hide_emptied(me);
+        }
+        self.give_back(me);
+        worked
+    }
+
+    /// Whether the log has entries that have not been applied.
+    pub fn applied(&self) -> u64 {
+        self.log.applied()
+    }
+
+    fn begin(&mut self, engine: &Arc<Shared>, me: &Worker, broadcast: Broadcast, budget: &mut usize) {
+        self.apply_to(engine, me, broadcast.position);
+        if !self.busy.is_empty()
+            && let Some(queue) = self.busy.get_mut(&broadcast.message.topic().number())
+        {
+            self.parked += 1;
+            queue.push_back(Deferred::Broadcast(broadcast));
+            return;
+        }
+        self.change_slabs();
+        let mut walk = self.start(broadcast);
+        if self.advance(engine, me, &mut walk, budget) {
+            self.finish(me, walk);
+        } else {
+            self.busy.insert(walk.broadcast.message.topic().number(), VecDeque::new());
+            self.walks.push_back(walk);
+        }
+    }
+
+    fn start(&self, broadcast: Broadcast) -> Walk {
+        let mut broadcast = broadcast;
+        // A sender that has gone skips nobody, though its place may have another tenant by now.
+        broadcast.from = broadcast.from.filter(|&(place, generation)| !self.is_removed(place, generation));
+        let list = self.members.first(broadcast.message.topic().number());
+        Walk { broadcast, list, position: 0, delivered: 0 }
+    }
+
+    /// Walks on until the end or until the budget is used up. Returns whether it came to the end.
+    fn advance(&mut self, engine: &Arc<Shared>, me: &Worker, walk: &mut Walk, budget: &mut usize) -> bool {
+        let mut deliver = Deliver {
+            engine,
+            me,
+            wide: &self.wide,
+            walker: &mut self.walker,
+            message: walk.broadcast.message,
+            from: walk.broadcast.from.map(|(place, _)| place),
+        };
+        let mut tally = Tally::default();
+        while let Some(number) = walk.list {
+            let list = self.members.list(number);
+            while walk.position < list.len() {
+                if *budget == 0 {
+                    break;
+                }
+                let run = list.run(walk.position);
+                let run = &run[..run.len().min(*budget)];
+                *budget -= run.len();
+                tally += deliver.run(list, walk.position, run, &mut self.handlers);
+                walk.position += run.len();
+            }
+            if walk.position < list.len() {
+                break;
+            }
+            walk.list = self.members.next(number);
+            walk.position = 0;
+        }
+        walk.delivered += tally.references;
+        Counters::add(&me.counters.delivered, tally.delivered);
+        Counters::add(&me.counters.dropped, tally.dropped);
+        walk.list.is_none()
+    }
+
+    /// Gives a suspended walk its slice; at its end, works through what has waited for it.
+    fn resume(&mut self, engine: &Arc<Shared>, me: &Worker, mut walk: Walk) {
+        let mut budget = SLICE;
+        self.change_slabs();
+        if !self.advance(engine, me, &mut walk, &mut budget) {
+            self.walks.push_back(walk);
+            return;
+        }
+        // Log entries are applied next: I3.
+        self.walker.finish_slice();
+        let topic = walk.broadcast.message.topic().number();
+        // The entry keeps its number while we use it, though the walk's message may be the last that holds it.
+        let entry = walk.broadcast.message.topic().clone();
+        self.finish(me, walk);
+        let mut queue = self.busy.remove(&topic).expect("I1: a topic with a suspended walk is busy");
+        while let Some(deferred) = queue.pop_front() {
+            match deferred {
+                Deferred::Op(op) => self.apply(engine, me, op),
+                Deferred::Barrier(barrier) => barrier.reach(),
+                Deferred::Broadcast(broadcast) => {
+                    self.parked -= 1;
+                    self.walks.push_back(self.start(broadcast));
+                    self.busy.insert(topic, queue);
+                    break;
+                }
+            }
+        }
+        drop(entry);
+    }
+
+    fn finish(&mut self, me: &Worker, walk: Walk) {
+        self.settle(&walk);
+        me.lane.inbox.release(walk.broadcast.weight);
+        self.completed += 1;
+    }
+
+    /// Gives back what a walk did not use of its worker's bias.
+    fn settle(&mut self, walk: &Walk) {
+        self.walker.give_back(walk.broadcast.message.handle(), BIAS - walk.delivered);
+    }
+
+    /// Passes a barrier: reached now, or when what waits in busy topics before it is through.
+    fn pass(&mut self, barrier: Arc<Barrier>) {
+        self.completed += 1;
+        barrier.add(self.busy.len() as u32);
+        for queue in self.busy.values_mut() {
+            queue.push_back(Deferred::Barrier(barrier.clone()));
+        }
+        barrier.reach();
+    }
+
+    /// Applies the log up to `position`. Returns whether there was anything to apply.
+    fn apply_to(&mut self, engine: &Arc<Shared>, me: &Worker, position: u64) -> bool {
+        if self.log.applied() >= position {
+            return false;
+        }
+        self.walker.finish_slice();
+        while let Some(op) = self.log.next(&me.lane.log, position) {
+            self.apply(engine, me, op);
+        }
+        me.counters.subscriptions.store(self.members.subscriptions(), crate::sync::Ordering::Relaxed);
+        true
+    }
+
+    fn apply(&mut self, engine: &Arc<Shared>, me: &Worker, op: Op) {
+        match op {
+            Op::Subscribe { topic, place, generation, metadata } => {
+                if let Some(queue) = self.busy.get_mut(&topic.number()) {
+                    queue.push_back(Deferred::Op(Op::Subscribe { topic, place, generation, metadata }));
+                } else if self.is_removed(place, generation) {
+                    self.end_subscriptions(engine, &topic, 1);
+                    self.note_if_empty(&topic);
+                } else {
+                    self.members.subscribe(&topic, place, metadata);
+                }
+            }
+            Op::Unsubscribe { topic, place } => {
+                if let Some(queue) = self.busy.get_mut(&topic.number()) {
+                    queue.push_back(Deferred::Op(Op::Unsubscribe { topic, place }));
+                    return;
+                }
+                let removed = self.members.unsubscribe(topic.number(), place);
+                if removed > 0 {
+                    me.lane.log.lock().state().drop_subscriptions(place, removed);
+                    self.end_subscriptions(engine, &topic, removed);
+                    self.note_if_empty(&topic);
+                }
+            }
+            Op::End { place, reason } => {
+                self.end_line(me, place.index, reason);
+                self.remove_all(engine, place, || Op::End { place, reason });
+            }
+            Op::Remove { place, generation } => self.remove(engine, me, place, generation),
+            Op::Handler { place, handler } => self.postponed.push(Postponed::Put(place, handler)),
+            Op::Wide { index, slots } => {
+                self.wide.insert(index, slots);
+            }
+            Op::DropGroup(group) => drop(group),
+        }
+    }
+
+    /// Ends the subscriptions of a place. Where one is in a busy topic, the rest is put off until that topic's walk ends.
+    /// Returns nothing; whether all are gone is for [`has_subscriptions`](Self::remove) to see.
+    fn remove_all(&mut self, engine: &Arc<Shared>, place: Place, again: impl FnOnce() -> Op) {
+        let mut gone: Vec<(Arc<Entry>, u64)> = Vec::new();
+        let busy = &self.busy;
+        let kept = self.members.remove_all(
+            place,
+            |topic| busy.contains_key(&topic),
+            |topic| match gone.last_mut() {
+                Some((last, count)) if Arc::ptr_eq(last, topic) => *count += 1,
+                _ => gone.push((topic.clone(), 1)),
+            },
+        );
+        for (topic, count) in gone {
+            self.end_subscriptions(engine, &topic, count);
+            self.note_if_empty(&topic);
+        }
+        if let Some(topic) = kept {
+            let queue = self.busy.get_mut(&topic).expect("kept because it is busy");
+            queue.push_back(Deferred::Op(again()));
+        }
+    }
+
+    /// A subscriber is gone: ends its subscriptions, then what it left, then frees its place (I2).
+    fn remove(&mut self, engine: &Arc<Shared>, me: &Worker, place: Place, generation: u32) {
+        self.mark_removed(place, generation);
+        let mut put_off = false;
+        self.remove_all(engine, place, || {
+            put_off = true;
+            Op::Remove { place, generation }
+        });
+        if put_off {
+            return;
+        }
+        if place.kind == 0 {
+            let wide = self.wide.remove(&place.index);
+            drain_line(me.line(place.index), wide.as_deref(), &mut self.walker);
+        } else {
+            self.postponed.push(Postponed::Remove(place));
+        }
+        self.free.push(place);
+        if self.free.len() >= BATCH {
+            self.give_back(me);
+        }
+    }
+
+    /// Changes the slabs of handlers as the log has said. On the worker's thread only.
+    fn change_slabs(&mut self) {
+        for postponed in self.postponed.drain(..) {
+            match postponed {
+                Postponed::Put(place, handler) => {
+                    let kind = place.kind as usize;
+                    if self.handlers.len() <= kind {
+                        self.handlers.resize_with(kind + 1, || None);
+                    }
+                    let slab = self.handlers[kind].get_or_insert_with(|| handler.slab());
+                    handler.put(&mut **slab, place.index);
+                }
+                Postponed::Remove(place) => {
+                    if let Some(slab) = self.handlers.get_mut(place.kind as usize).and_then(Option::as_mut) {
+                        slab.remove(place.index, CloseReason::Dropped);
+                    }
+                }
+            }
+        }
+    }
+
+    fn give_back(&mut self, me: &Worker) {
+        if !self.free.is_empty() {
+            me.lane.log.lock().state().recycle(self.free.drain(..));
+        }
+    }
+
+    fn end_subscriptions(&mut self, engine: &Arc<Shared>, topic: &Arc<Entry>, count: u64) {
+        if topic.state.drop_subscriptions(count) {
+            engine.topics.remove(topic);
+        }
+    }
+
+    fn note_if_empty(&mut self, topic: &Arc<Entry>) {
+        if self.members.first(topic.number()).is_none() {
+            self.emptied.push(topic.clone());
+        }
+    }
+
+    fn is_removed(&self, place: Place, generation: u32) -> bool {
+        let removed = self.removed.get(place.kind as usize).and_then(|kind| kind.get(place.index as usize));
+        // Generations are compared as wrapping numbers: a place has few of them alive.
+        removed.is_some_and(|&removed| removed.wrapping_sub(generation) as i32 >= 0)
+    }
+
+    fn mark_removed(&mut self, place: Place, generation: u32) {
+        let kind = place.kind as usize;
+        if self.removed.len() <= kind {
+            self.removed.resize_with(kind + 1, Vec::new);
+        }
+        let removed = &mut self.removed[kind];
+        if removed.len() <= place.index as usize {
+            removed.resize(place.index as usize + 1, 0);
+        }
+        removed[place.index as usize] = generation;
+    }
+
+    /// Clears our bit in topics without members here, under the lock of the log (`topic::state`, I3). Those that a
+    /// waiting entry subscribes to keep it.
+    fn hide_emptied(&mut self, me: &Worker) {
+        let guard = me.lane.log.lock();
+        let subscribed = |op: &Op| match op {
+            Op::Subscribe { topic, .. } => Some(topic.number()),
+            _ => None,
+        };
+        let deferred = self.busy.values().flatten().filter_map(|deferred| match deferred {
+            Deferred::Op(op) => Some(op),
+            _ => None,
+        });
+        let waiting = self.log.waiting().chain(guard.pending()).chain(deferred);
+        let waiting: HashSet<u32> = waiting.filter_map(subscribed).collect();
+        let members = &self.members;
+        self.emptied.retain(|topic| {
+            let number = topic.number();
+            let wanted = waiting.contains(&number);
+            if !wanted && members.first(number).is_none() {
+                topic.state.hide(me.index);
+            }
+            wanted
+        });
+        drop(guard);
+        // What a waiting entry wants is looked at again when that is applied; then it has members, or is emptied anew.
+        self.emptied_max = EMPTIED_MAX.max(2 * self.emptied.len());
+    }
+
+    /// Delivers a broadcast on the thread of its publisher, if that is cheap and keeps the order. `false`: it must go
+    /// through the inbox.
+    pub fn deliver_in_place(
+        &mut self,
+        engine: &Arc<Shared>,
+        me: &Worker,
+        topic: &Entry,
+        members_max: usize,
+        message: impl FnOnce() -> crate::message::Shared,
+        from: Option<(Place, u32)>,
+    ) -> bool {
+        let position = me.lane.log.position();
+        if !self.walks.is_empty() || position - self.log.applied() > IN_PLACE_LOG_MAX {
+            return false;
+        }
+        self.apply_to(engine, me, position);
+        let number = topic.number();
+        let len = self.members.len(number);
+        if len > members_max || len > 0 && !self.members.only_mailboxes(number) {
+            return false;
+        }
+        let mut walk = self.start(Broadcast { message: message(), position, from, weight: 0 });
+        let mut budget = usize::MAX;
+        let ended = self.advance(engine, me, &mut walk, &mut budget);
+        debug_assert!(ended, "there was no bound");
+        self.walker.finish_slice();
+        self.settle(&walk);
+        Counters::add(&me.counters.in_place, 1);
+        true
+    }
+
+    /// The worker ends: gives back all that is left, and ends every subscriber. Returns the broadcasts that were left.
+    pub fn end(&mut self, me: &Worker) -> u64 {
+        let mut left = 0;
+        while let Some(walk) = self.walks.pop_front() {
+            self.settle(&walk);
+            left += 1;
+        }
+        let walker = &mut self.walker;
+        let mut drop_item = |item| match item {
+            Item::Broadcast(broadcast) => {
+                walker.give_back(broadcast.message.handle(), BIAS);
+                left += 1;
+            }
+            Item::Barrier { barrier, .. } => barrier.reach(),
+        };
+        for (_, queue) in self.busy.drain() {
+            for deferred in queue {
+                match deferred {
+                    Deferred::Broadcast(broadcast) => drop_item(Item::Broadcast(broadcast)),
+                    Deferred::Barrier(barrier) => barrier.reach(),
+                    Deferred::Op(_) => {}
+                }
+            }
+        }
+        // SAFETY: we are under the baton, so calls follow one another.
+        while let Some(item) = unsafe { me.lane.inbox.pop() } {
+            drop_item(item);
+        }
+        let mailboxes = {
+            let mut guard = me.lane.log.lock();
+            guard.state().closed = true;
+            guard.state().mailboxes()
+        };
+        for index in 0..mailboxes {
+            self.end_line(me, index, CloseReason::Shutdown);
+        }
+        self.walker.finish_slice();
+        self.change_slabs();
+        for slab in self.handlers.iter_mut().flatten() {
+            slab.end(CloseReason::Shutdown);
+        }
+        me.lane.log.lock().state().ended = true;
+        left
+    }
+
+    /// Tells the reader of a mailbox that it has ended.
+    fn end_line(&mut self, me: &Worker, index: u32, reason: CloseReason) {
+        let line = me.line(index);
+        let notify = Notify { flags: &line.flags, waker: &me.cold(index).waker };
+        self.walker.wakers.extend(notify.end(reason as u32));
+        self.walker.mark_ended(line);
+    }
+}
+
+/// Gives back the messages that a reader has left.
+fn drain_line(line: &Line, wide: Option<&[AtomicU32]>, walker: &mut Walker) {
+    let slots: &[AtomicU32] = wide.unwrap_or(line.inline());
+    let mut handles = [0; 64];
+    loop {
+        let taken = line.take(slots, &mut handles).count;
+        if taken == 0 {
+            return;
+        }
+        for &handle in &handles[..taken] {
+            walker.give_back(handle, 1);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The control log of a worker: subscribes, unsubscribes and everything else that changes its lists.
+//!
+//! Callers append under a short lock; a broadcast's inbox entry carries the number of entries that were in the log when
+//! it was called, and the worker applies the log exactly so far before it walks. So a broadcast reaches exactly those
+//! who were subscribed when it was called, and neither waits for the other.
+//!
+//! - I1. `tail` is the number of entries ever appended. It changes only under the lock, after the entry is in.
+//! - I2. Whoever reads `tail == p` and then takes the lock finds the first `p` entries in, or already fetched: the store
+//!   of `p` is inside the critical section that appended.
+//! - I3. The worker applies entries in order, each once, and never one whose position is not below the position that it
+//!   was told.
+//!
+//! The locked part also holds the state that must change together with the log: the free places of subscribers.
+//! A topic's bit for this worker is set under this lock and cleared under it only when no entry is waiting, so a clear
+//! can't run over the bit of a subscribe whose entry is still to come (`Topic`, "the bits").
+//!
+//! Model: `loom-tests/tests/control_log.rs`.
+
+use crate::sync::{AtomicU64, CachePadded, Mutex, MutexGuard, Ordering, mutated, ord};
+use std::collections::VecDeque;
+
+/// What the lock protects.
+#[derive(Debug)]
+pub struct Locked<O, S> {
+    pending: VecDeque<O>,
+    /// State that changes together with the log.
+    pub state: S,
+}
+
+/// The log's shared side. See the module's text.
+#[derive(Debug)]
+pub struct Log<O, S> {
+    /// Entries ever appended. Stored under the lock, read by publishers.
+    tail: CachePadded<AtomicU64>,
+    locked: Mutex<Locked<O, S>>,
+}
+
+/// The log's lock, held.
+pub struct LogGuard<'a, O, S> {
+    tail: &'a AtomicU64,
+    locked: MutexGuard<'a, Locked<O, S>>,
+}
+
+impl<O, S> Log<O, S> {
+    /// An empty log.
+    pub fn new(state: S) -> Self {
+        Log {
+            tail: CachePadded::new(AtomicU64::new(0)),
+            locked: Mutex::new(Locked { pending: VecDeque::new(), state }),
+        }
+    }
+
+    /// Takes the lock.
+    pub fn lock(&self) -> LogGuard<'_, O, S> {
+        LogGuard { tail: &self.tail, locked: self.locked.lock() }
+    }
+
+    /// The position to give to a broadcast that is called now.
+    #[inline]
+    pub fn position(&self) -> u64 {
+        // Pairs with the store in `append`. A subscribe that returned before this call is counted.
+        self.tail.load(ord!("log.position", Acquire))
+    }
+}
+
+impl<O, S> LogGuard<'_, O, S> {
+    /// Appends an entry. Returns how many now wait for the worker to fetch them.
+    pub fn append(&mut self, entry: O) -> usize {
+        self.locked.pending.push_back(entry);
+        // Relaxed load: changes only under the lock. Pairs with the load in `position` (I1, I2).
+        let tail = self.tail.load(Ordering::Relaxed);
+        self.tail.store(tail + 1, ord!("log.append", Release));
+        self.locked.pending.len()
+    }
+
+    /// The state beside the log.
+    pub fn state(&mut self) -> &mut S {
+        &mut self.locked.state
+    }
+
+    /// The entries that wait to be fetched.
+    pub fn pending(&self) -> impl Iterator<Item = &O> {
+        self.locked.pending.iter()
+    }
+
+    /// Whether every entry has been fetched.
+    pub fn is_fetched(&self) -> bool {
+        self.locked.pending.is_empty()
+    }
+}
+
+/// The worker's side: entries fetched and not yet applied.
+#[derive(Debug)]
+pub struct LogReader<O> {
+    fetched: VecDeque<O>,
+    applied: u64,
+}
+
+impl<O> LogReader<O> {
+    /// A reader at the log's start.
+    pub fn new() -> Self {
+        LogReader { fetched: VecDeque::new(), applied: 0 }
+    }
+
+    /// The next entry below `position`, fetching from the log if need be (I3).
+    pub fn next<S>(&mut self, log: &Log<O, S>, position: u64) -> Option<O> {
+        if self.applied >= position && !mutated!("log.apply_all") {
+            return None;
+        }
+        if self.fetched.is_empty() {
+            let mut guard = log.lock();
+            std::mem::swap(&mut self.fetched, &mut guard.locked.pending);
+        }
+        let entry = self.fetched.pop_front();
+        debug_assert!(entry.is_some() || mutated!("log.apply_all"), "I2: what was counted is in the log");
+        self.applied += u64::from(entry.is_some());
+        entry
+    }
+
+    /// Entries applied so far.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// Whether every fetched entry has been applied.
+    pub fn is_applied(&self) -> bool {
+        self.fetched.is_empty()
+    }
+
+    /// The entries fetched and not yet applied.
+    pub fn waiting(&self) -> impl Iterator<Item = &O> {
+        self.fetched.iter()
+    }
+}

@@ -1,0 +1,171 @@
+//! What a worker's own thread knows of itself, and the broadcasts of its handlers that did not fit.
+//!
+//! A worker never waits for an inbox, its own or another's. A broadcast made on its thread goes into each inbox that has
+//! room; where one has none, or where earlier ones are still waiting for it, the entry goes to the worker's outbox, which is
+//! flushed in order before anything newer. When the outbox is full the call is refused, before anybody has received it.
+
+use super::{Item, Worker};
+use crate::pubsub::Shared;
+use crate::sync::Arc;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+/// Entries that may wait in an outbox.
+const ENTRIES_MAX: usize = 4096;
+
+thread_local! {
+    static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
+}
+
+/// A worker's thread.
+struct Local {
+    engine: Arc<Shared>,
+    worker: usize,
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    engine: Arc<Shared>,
+    worker: usize,
+    item: Item,
+    weight: u32,
+    /// The call that made it is one from outside for its engine, and lasts until its last entry is pushed.
+    pass: Option<Arc<HeldPass>>,
+}
+
+/// A call through the gate of another engine, ended when dropped.
+pub struct HeldPass {
+    /// The engine.
+    pub engine: Arc<Shared>,
+    /// What it came in with.
+    pub hint: usize,
+}
+
+impl Drop for HeldPass {
+    fn drop(&mut self) {
+        self.engine.gate.leave(self.hint);
+    }
+}
+
+/// Makes the calling thread a worker's.
+pub fn enter(engine: Arc<Shared>, worker: usize) {
+    LOCAL.with(|local| *local.borrow_mut() = Some(Local { engine, worker, waiting: VecDeque::new() }));
+}
+
+/// The worker of that engine whose thread this is.
+pub fn worker_of(engine: &Arc<Shared>) -> Option<usize> {
+    LOCAL.try_with(|local| {
+        local.borrow().as_ref().filter(|local| Arc::ptr_eq(&local.engine, engine)).map(|local| local.worker)
+    })
+    .unwrap_or(None)
+}
+
+/// Whether the calling thread is a worker's, of whatever engine.
+#[inline]
+pub fn on_worker() -> bool {
+    LOCAL.try_with(|local| local.borrow().is_some()).unwrap_or(false)
+}
+
+/// Whether `targets` more entries could be taken, in an inbox or in the outbox.
+pub fn has_room(engine: &Arc<Shared>, targets: u64, weight: u32) -> bool {
+    LOCAL.with_borrow(|local| {
+        let Some(local) = local else { return false };
+        let left = ENTRIES_MAX - local.waiting.len();
+        super::lane::bits(targets).filter(|&i| !fits(local, engine, &engine.workers[i], weight)).count() <= left
+    })
+}
+
+fn fits(local: &Local, engine: &Arc<Shared>, worker: &Worker, weight: u32) -> bool {
+    worker.lane.inbox.has_room(weight) && !local.is_waiting(engine, worker.index)
+}
+
+impl Local {
+    fn is_waiting(&self, engine: &Arc<Shared>, worker: usize) -> bool {
+        !self.waiting.is_empty()
+            && self.waiting.iter().any(|waiting| waiting.worker == worker && Arc::ptr_eq(&waiting.engine, engine))
+    }
+}
+
+/// Pushes an entry, or keeps it in the outbox, and with it the call's pass if it needs one. Returns whether it was pushed.
+pub fn push(engine: &Arc<Shared>, worker: usize, item: Item, weight: u32, pass: Option<Arc<HeldPass>>) -> bool {
+    LOCAL.with_borrow_mut(|local| {
+        let local = local.as_mut().expect("called on a worker's thread");
+        let item = if local.is_waiting(engine, worker) {
+            item
+        } else {
+            match engine.workers[worker].lane.inbox.push(item, weight) {
+                Ok(()) => return true,
+                Err(item) => item,
+            }
+        };
+        local.waiting.push_back(Waiting { engine: engine.clone(), worker, item, weight, pass });
+        false
+    })
+}
+
+/// Pushes what waits and now fits, keeping the order for each inbox. Returns whether nothing waits any more.
+pub fn flush() -> bool {
+    let mut blocked: Vec<(*const Shared, usize)> = Vec::new();
+    let mut pushed: Vec<(Arc<Shared>, usize)> = Vec::new();
+    let empty = LOCAL.with_borrow_mut(|local| {
+        let Some(local) = local else { return true };
+        if local.waiting.is_empty() {
+            return true;
+        }
+        for _ in 0..local.waiting.len() {
+            let Some(mut waiting) = local.waiting.pop_front() else { break };
+            let target = (Arc::as_ptr(&waiting.engine), waiting.worker);
+            if !blocked.contains(&target) {
+                match waiting.engine.workers[waiting.worker].lane.inbox.push(waiting.item, waiting.weight) {
+                    Ok(()) => {
+                        drop(waiting.pass);
+                        pushed.push((waiting.engine, waiting.worker));
+                        continue;
+                    }
+                    Err(item) => {
+                        waiting.item = item;
+                        blocked.push(target);
+                    }
+                }
+            }
+            // Rotated once round, what still waits keeps its order.
+            local.waiting.push_back(waiting);
+        }
+        local.waiting.is_empty()
+    });
+    if !pushed.is_empty() {
+        super::sleep::fence_before_notify();
+        for (engine, worker) in pushed {
+            engine.workers[worker].wake_if_asleep();
+        }
+    }
+    empty
+}
+
+/// Registers `waker` with every inbox that something waits for. The caller must flush once more before it sleeps.
+pub fn register(waker: &std::task::Waker) {
+    LOCAL.with_borrow(|local| {
+        let mut seen: Vec<(*const Shared, usize)> = Vec::new();
+        for waiting in local.iter().flat_map(|local| &local.waiting) {
+            let target = (Arc::as_ptr(&waiting.engine), waiting.worker);
+            if !seen.contains(&target) {
+                waiting.engine.workers[waiting.worker].lane.room.register(waker.clone());
+                seen.push(target);
+            }
+        }
+    });
+}
+
+/// The worker's thread ends: gives back what waits. Returns how many entries that were.
+pub fn end() -> u64 {
+    let local = LOCAL.with_borrow_mut(Option::take);
+    let mut left = 0;
+    for waiting in local.into_iter().flat_map(|local| local.waiting) {
+        match waiting.item {
+            Item::Broadcast(broadcast) => broadcast.message.settle(0),
+            Item::Barrier { barrier, .. } => barrier.reach(),
+        }
+        left += 1;
+    }
+    left
+}

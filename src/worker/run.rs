@@ -1,0 +1,171 @@
+//! A worker's thread.
+//!
+//! Round after round: take the baton, do a bounded piece of work, give it back; then, without it, wake readers, flush the
+//! outbox, wake those who wait for room. With nothing to do it idles without the baton, so that publishers may deliver in
+//! place, and then sleeps.
+
+use super::deliver::Afterwards;
+use super::gate;
+use super::outbox;
+use super::pin::pin;
+use super::sleep::{ParkSleeper, Sleeper, fence_before_notify};
+use super::Worker;
+use crate::pubsub::{Idle, Shared, Wait};
+use crate::sync::{Arc, spin_loop, thread, wake_caught};
+use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+/// How often a worker that idles while the engine closes looks whether all is done.
+const CLOSING_POLL: Duration = Duration::from_millis(1);
+/// Polls of the inbox between two looks at the clock while spinning.
+const SPINS: u32 = 64;
+
+/// Starts a worker, and waits until it can be woken.
+pub(crate) fn spawn(engine: Arc<Shared>, index: usize) -> io::Result<thread::JoinHandle<()>> {
+    let (ready, started) = sync_channel(1);
+    let name = format!("fanfare-{index}");
+    let thread = thread::Builder::new().name(name).spawn(move || run(&engine, index, &ready))?;
+    match started.recv() {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(io::Error::other("a worker ended before it began")),
+    }
+}
+
+fn run(engine: &Arc<Shared>, index: usize, ready: &SyncSender<io::Result<()>>) {
+    let sleeper: io::Result<Box<dyn Sleeper>> = match engine.config.wait {
+        Wait::Park => Ok(Box::new(ParkSleeper::new())),
+        #[cfg(feature = "server")]
+        Wait::Poll => super::poll::PollSleeper::new().map(|sleeper| Box::new(sleeper) as Box<dyn Sleeper>),
+    };
+    let sleeper = match sleeper {
+        Ok(sleeper) => sleeper,
+        Err(error) => {
+            // Nobody to tell if the builder has gone, which it has not: it waits.
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let me = &engine.workers[index];
+    me.lane.set_waker(sleeper.waker());
+    if engine.config.pin {
+        pin(index);
+    }
+    outbox::enter(engine.clone(), index);
+    let _ = ready.send(Ok(()));
+    let room = Waker::from(std::sync::Arc::new(WakeWorker { engine: engine.clone(), index }));
+    Run { engine, me, sleeper, afterwards: Afterwards::default(), completed: 0, room }.run();
+}
+
+/// Wakes a worker as a publisher would: for when an inbox that its outbox waits for has room.
+struct WakeWorker {
+    engine: Arc<Shared>,
+    index: usize,
+}
+
+impl Wake for WakeWorker {
+    fn wake(self: std::sync::Arc<Self>) {
+        fence_before_notify();
+        self.engine.workers[self.index].wake_if_asleep();
+    }
+}
+
+struct Run<'a> {
+    engine: &'a Arc<Shared>,
+    me: &'a Worker,
+    sleeper: Box<dyn Sleeper>,
+    afterwards: Afterwards,
+    /// Entries done, not yet counted as completed.
+    completed: u32,
+    room: Waker,
+}
+
+impl Run<'_> {
+    fn run(mut self) {
+        loop {
+            let (worked, applied) = self.work();
+            let flushed = outbox::flush();
+            if flushed && self.completed > 0 {
+                // All that the work published has been pushed (`gate`, I2).
+                self.me.lane.inbox.count_completed(std::mem::take(&mut self.completed));
+            }
+            if worked {
+                self.me.lane.room.open().into_iter().for_each(wake_caught);
+            }
+            match self.engine.gate.phase() {
+                gate::CLOSED => break,
+                gate::CLOSING => self.engine.try_finish(),
+                _ => {}
+            }
+            if !worked {
+                self.idle(applied, flushed);
+            }
+        }
+        self.end();
+    }
+
+    /// A bounded piece of work under the baton, and what it leaves to do without.
+    fn work(&mut self) -> (bool, u64) {
+        let mut baton = self.me.lane.take_baton();
+        let (engine, me, afterwards, completed) = (self.engine, self.me, &mut self.afterwards, &mut self.completed);
+        let result = baton.with(|core| {
+            let worked = core.run(engine, me);
+            core.hand_over(afterwards);
+            *completed += std::mem::take(&mut core.completed);
+            (worked, core.applied())
+        });
+        drop(baton);
+        self.afterwards.run();
+        result
+    }
+
+    fn idle(&mut self, applied: u64, flushed: bool) {
+        let lane = &self.me.lane;
+        if let Idle::Spin(bound) = self.engine.config.idle {
+            let end = Instant::now() + bound;
+            while Instant::now() < end {
+                for _ in 0..SPINS {
+                    if lane.inbox.has_next() {
+                        return;
+                    }
+                    spin_loop();
+                }
+                if !flushed || self.engine.gate.phase() != gate::OPEN {
+                    break;
+                }
+            }
+        }
+        if !flushed {
+            outbox::register(&self.room);
+        }
+        let closing = self.engine.gate.phase() != gate::OPEN;
+        let bound = closing.then_some(CLOSING_POLL);
+        let engine = self.engine;
+        lane.sleep.sleep(&mut *self.sleeper, bound, || {
+            let phase = engine.gate.phase();
+            lane.inbox.has_next()
+                // An entry of the log that somebody may have wanted to wake us for.
+                || lane.log.position() != applied
+                || phase == gate::CLOSED
+                || phase != gate::OPEN && !closing
+                || !flushed && outbox::flush()
+        });
+    }
+
+    fn end(mut self) {
+        let left_waiting = outbox::end();
+        let mut baton = self.me.lane.take_baton();
+        let (me, afterwards) = (self.me, &mut self.afterwards);
+        let left = baton.with(|core| {
+            let left = core.end(me);
+            core.hand_over(afterwards);
+            left
+        });
+        drop(baton);
+        self.afterwards.run();
+        self.me.lane.room.open().into_iter().for_each(wake_caught);
+        self.engine.ending.worker_ended(left + left_waiting);
+    }
+}

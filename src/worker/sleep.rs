@@ -1,0 +1,112 @@
+//! How a worker sleeps, and how it is woken once.
+//!
+//! The handshake, between the worker and whoever gives it work:
+//!
+//! - worker: `state = SLEEPING` (relaxed), fence, look for work again; only without any, sleep until the state changes;
+//! - publisher: give the work, fence, load `state` (relaxed); only if it reads `SLEEPING`, swap it to `NOTIFIED` and
+//!   wake.
+//!
+//! I1. No wake-up is lost. The two fences are in one order: if the publisher's comes first, the worker's second look
+//! sees the work; if the worker's comes first, the publisher's load sees `SLEEPING`.
+//! I2. One wake per sleep: of all who see `SLEEPING`, one wins the compare-and-swap.
+//!
+//! What the worker sleeps in is a [`Sleeper`]: its thread's own parking, or `mio::Poll` where sockets must wake it too.
+//!
+//! Models: `loom-tests/tests/inbox_wake.rs` (I1), `wake_once.rs` (I2).
+
+use crate::sync::{AtomicU32, Ordering, Parker, fence, ord};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+const RUNNING: u32 = 0;
+const SLEEPING: u32 = 1;
+const NOTIFIED: u32 = 2;
+
+/// What a worker sleeps in. It belongs to the worker's thread; its waker may be called from anywhere.
+pub trait Sleeper {
+    /// Wakes this sleeper: the sleep in progress, or else the next one.
+    fn waker(&self) -> Waker;
+
+    /// Sleeps until woken, or for `bound`. May return early for no reason.
+    fn sleep(&mut self, bound: Option<Duration>);
+}
+
+/// Sleeps by parking the thread.
+#[derive(Debug)]
+pub struct ParkSleeper(std::sync::Arc<Parker>);
+
+impl ParkSleeper {
+    /// A sleeper for the calling thread.
+    pub fn new() -> Self {
+        ParkSleeper(Parker::new())
+    }
+}
+
+impl Sleeper for ParkSleeper {
+    fn waker(&self) -> Waker {
+        Waker::from(self.0.clone())
+    }
+
+    fn sleep(&mut self, bound: Option<Duration>) {
+        self.0.wait(bound.map(|bound| Instant::now() + bound));
+    }
+}
+
+/// The state of the handshake. See the module's text.
+#[derive(Debug)]
+pub struct Sleep {
+    /// The worker stores `SLEEPING` and `RUNNING`; a notifier swaps `SLEEPING` to `NOTIFIED`.
+    state: AtomicU32,
+}
+
+impl Sleep {
+    /// A worker that runs.
+    pub fn new() -> Self {
+        Sleep { state: AtomicU32::new(RUNNING) }
+    }
+
+    /// For the worker: sleeps, unless `has_work` says after the announcement that there is something to do.
+    pub fn sleep(&self, sleeper: &mut dyn Sleeper, bound: Option<Duration>, has_work: impl FnOnce() -> bool) {
+        // Relaxed: the fence orders it against the second look.
+        self.state.store(SLEEPING, Ordering::Relaxed);
+        // Pairs with the fence of the notifier, called `fence_before_notify` (I1).
+        fence!("sleep.announce");
+        if !has_work() {
+            match bound {
+                // A bounded sleep is one that may end for no reason: its caller polls.
+                Some(_) => sleeper.sleep(bound),
+                None => {
+                    while self.state.load(Ordering::Acquire) == SLEEPING {
+                        sleeper.sleep(None);
+                    }
+                }
+            }
+        }
+        // A notifier that wins after this has woken us for nothing; the next sleep then returns early once.
+        self.state.store(RUNNING, Ordering::Relaxed);
+    }
+
+    /// For whoever gave the worker something: after the caller's fence, says whether the caller must wake the worker.
+    /// `true` for one caller per sleep.
+    #[inline]
+    pub fn must_wake(&self) -> bool {
+        // Relaxed: ordered by the fence of the caller.
+        self.state.load(Ordering::Relaxed) == SLEEPING
+            && self
+                .state
+                .compare_exchange(SLEEPING, NOTIFIED, ord!("sleep.notify", Release), Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Whether the worker sleeps, for statistics.
+    pub fn is_sleeping(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == SLEEPING
+    }
+}
+
+/// The notifier's half of the fences: between giving the work and [`Sleep::must_wake`]. One serves several workers.
+#[inline]
+pub fn fence_before_notify() {
+    // Pairs with the fence in `Sleep::sleep` (I1).
+    fence!("sleep.notify_fence");
+}

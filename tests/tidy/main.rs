@@ -1,0 +1,175 @@
+//! Holds the repository's source to the house rules that neither rustc nor clippy knows. CONTRIBUTING.md explains them.
+
+mod rules;
+mod source;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rules::Breaches;
+use source::Source;
+
+/// Where the rules that concern all Rust code apply.
+const FOLDERS: [&str; 7] = ["src", "benches", "tests", "fuzz", "loom-tests", "xtask", "examples"];
+
+/// Folders inside these that hold nothing written by hand.
+const NOT_SOURCE: [&str; 4] = ["target", "corpus", "artifacts", "coverage"];
+
+/// The files of the library that may hold `unsafe`; a name that ends in `/` stands for all files below.
+const MAY_BE_UNSAFE: &[&str] = &[
+    "src/sync/",
+    "src/message/slab.rs",
+    "src/worker/inbox.rs",
+    "src/worker/baton.rs",
+    "src/subscriber/ring.rs",
+    "src/subscriber/ready.rs",
+];
+
+/// Functions that may be longer than the rest, as (file, name). Each needs its reason in a comment beside it.
+const MAY_BE_LONG: &[(&str, &str)] = &[];
+
+/// The Rust files below `folder`, as (path from the root with `/`, source).
+fn files_of(folder: &str) -> Vec<(String, Source)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    collect(&root.join(folder), &mut paths);
+    paths.sort();
+    let named = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let name = path.strip_prefix(root).unwrap().components().map(|part| part.as_os_str().to_string_lossy());
+        (name.collect::<Vec<_>>().join("/"), Source::new(&text))
+    };
+    paths.into_iter().map(named).collect()
+}
+
+/// Adds the Rust files below `folder` to `paths`; a missing folder has none (a published package lacks some).
+fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
+    let Ok(entries) = folder.read_dir() else { return };
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !NOT_SOURCE.contains(&name.as_str()) {
+            collect(&path, paths);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            paths.push(path);
+        }
+    }
+}
+
+/// Fails with everything in `files` that breaks `rule`.
+fn hold(files: Vec<(String, Source)>, rule: impl Fn(&str, &Source) -> Breaches) {
+    assert!(!files.is_empty(), "no files to look at");
+    let broken = |(name, source): &(String, Source)| {
+        rule(name, source).into_iter().map(|breach| format!("{name}:{breach}")).collect::<Vec<_>>()
+    };
+    let breaches: Vec<String> = files.iter().flat_map(broken).collect();
+    assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
+}
+
+fn files_of_all() -> Vec<(String, Source)> {
+    FOLDERS.into_iter().flat_map(files_of).collect()
+}
+
+/// The library: src/ without its programs.
+fn files_of_library() -> Vec<(String, Source)> {
+    let files = files_of("src");
+    files.into_iter().filter(|(name, _)| !name.starts_with("src/bin/")).collect()
+}
+
+/// Whether `allowed` covers the file `name`.
+fn is_covered(name: &str, allowed: &[&str]) -> bool {
+    allowed.iter().any(|entry| if entry.ends_with('/') { name.starts_with(entry) } else { name == *entry })
+}
+
+#[test]
+fn primitives_come_through_the_gate() {
+    hold(files_of_library(), |name, source| {
+        if is_covered(name, &["src/sync/", "src/sync.rs"]) { Breaches::new() } else { rules::primitives(source) }
+    });
+}
+
+#[test]
+fn unsafe_stays_where_it_may_be() {
+    hold(
+        files_of("src"),
+        |name, source| {
+            if is_covered(name, MAY_BE_UNSAFE) { Breaches::new() } else { rules::no_unsafe(source) }
+        },
+    );
+}
+
+#[test]
+fn every_place_that_may_be_unsafe_is_unsafe() {
+    let unsafe_files: Vec<String> = files_of("src")
+        .into_iter()
+        .filter(|(_, source)| !rules::no_unsafe(source).is_empty())
+        .map(|(name, _)| name)
+        .collect();
+    for entry in MAY_BE_UNSAFE {
+        assert!(unsafe_files.iter().any(|name| is_covered(name, &[entry])), "{entry} needs no leave to hold `unsafe`");
+    }
+}
+
+#[test]
+fn every_unsafe_block_has_its_reason() {
+    hold(files_of_all(), |_, source| rules::unsafe_reasons(source));
+}
+
+#[test]
+fn files_are_short() {
+    hold(files_of_all(), |_, source| rules::file_length(source));
+}
+
+#[test]
+fn functions_are_short() {
+    hold(files_of("src"), |name, source| {
+        let exceptions: Vec<&str> =
+            MAY_BE_LONG.iter().filter(|(file, _)| *file == name).map(|(_, function)| *function).collect();
+        rules::function_length(source, &exceptions)
+    });
+}
+
+#[test]
+fn lines_are_short() {
+    hold(files_of_all(), |_, source| rules::columns(source));
+}
+
+#[test]
+fn nothing_sleeps() {
+    let files = ["src", "tests", "loom-tests"].into_iter().flat_map(files_of).collect();
+    hold(files, |_, source| rules::sleeps(source));
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    hold(files_of_all(), |_, source| rules::leftovers(source));
+}
+
+#[test]
+fn every_file_of_the_library_says_what_it_is() {
+    hold(files_of_library(), |_, source| rules::opening(source));
+}
+
+#[test]
+#[should_panic(expected = "src/a.rs:1: does not open")]
+fn a_breach_fails_with_its_place() {
+    hold(vec![("src/a.rs".to_owned(), Source::new("mod b;"))], |_, source| rules::opening(source));
+}
+
+#[test]
+#[should_panic(expected = "no files to look at")]
+fn a_folder_without_files_fails() {
+    hold(files_of("no-such-folder"), |_, source| rules::opening(source));
+}
+
+#[test]
+fn an_entry_covers_its_file_or_its_folder() {
+    assert!(is_covered("src/sync/cell.rs", &["src/sync/"]));
+    assert!(is_covered("src/worker/inbox.rs", &["src/worker/inbox.rs"]));
+    assert!(!is_covered("src/worker/inbox.rs.rs", &["src/worker/inbox.rs"]));
+    assert!(!is_covered("src/synchrony.rs", &["src/sync/"]));
+}
+
+#[test]
+fn the_walk_finds_this_file() {
+    assert!(files_of("tests").iter().any(|(name, _)| name == "tests/tidy/main.rs"));
+}

@@ -1,0 +1,101 @@
+//! `cargo xtask`: every command that a contributor or the CI runs, in plain Rust on top of `std` alone.
+//!
+//! One module per command; [`shell`] starts programs, [`requirements`] installs what a command needs.
+
+mod bench;
+mod ci;
+mod fuzz;
+mod lint;
+mod loom;
+mod model;
+mod msrv;
+mod requirements;
+mod shell;
+mod testing;
+
+use std::process::ExitCode;
+
+use shell::{Failure, Outcome};
+
+const HELP: &str = "\
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  test [ARGS..]                  Install what is missing, then pass every test: the whole workspace with all features,
+                                 the library without default features, and the seeds of the fuzz targets.
+                                 With ARGS only the first of these runs, and ARGS go to `cargo test`.
+  loom [--mutants] [FILTER]      Check the models of loom-tests/ whose name contains FILTER.
+                                 --mutants then weakens one ordering at a time and requires that its model fails.
+                                 LOOM_MAX_PREEMPTIONS overrides the bound that a model's file states;
+                                 FANFARE_MUTANT=NAME shows how a model fails under one mutant.
+  fuzz [--seconds N] [--asan] [TARGET]
+                                 Run each fuzz target, or TARGET alone, for N seconds (default 20).
+                                 --asan adds the address sanitizer.
+  lint                           Formatting, clippy in every configuration, rustdoc and msrv.
+  bench-smoke                    Run each benchmark once, small, to see that it works. Measures nothing.
+  msrv                           Check the minimum supported Rust version: that all places state the same one, and,
+                                 when that toolchain is installed, that the workspace builds with it.
+  ci                             All of the above against a time budget; the tests come last.
+  help                           Print this text.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Reported) => ExitCode::FAILURE,
+        Err(Failure::Message(message)) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Outcome {
+    let Some((command, rest)) = arguments.split_first() else {
+        eprint!("{HELP}");
+        return Err(Failure::Reported);
+    };
+    let nothing_more = || match rest.first() {
+        None => Ok(()),
+        Some(unknown) => Err(Failure::from(format!("`{command}` takes no `{unknown}`; see `cargo xtask help`"))),
+    };
+    match command.as_str() {
+        "test" => {
+            requirements::install(requirements::TEST)?;
+            testing::run(rest)
+        }
+        "loom" => {
+            let options = loom::Options::parse(rest)?;
+            requirements::install(requirements::LOOM)?;
+            loom::run(&options)
+        }
+        "fuzz" => {
+            let options = fuzz::Options::parse(rest)?;
+            requirements::install(requirements::FUZZ)?;
+            fuzz::run(&options)
+        }
+        "lint" => {
+            nothing_more()?;
+            requirements::install(requirements::LINT)?;
+            lint::run()
+        }
+        "bench-smoke" => {
+            nothing_more()?;
+            bench::smoke()
+        }
+        "msrv" => {
+            nothing_more()?;
+            msrv::run()
+        }
+        "ci" => {
+            nothing_more()?;
+            ci::run()
+        }
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        unknown => Err(format!("no command `{unknown}`; see `cargo xtask help`").into()),
+    }
+}
