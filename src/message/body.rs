@@ -20,9 +20,9 @@ impl Message {
         Message(slab::alloc(content, 1))
     }
 
-    /// A message for `workers` workers, none of whose references the caller holds.
-    pub(crate) fn for_workers(content: Content, workers: u32) -> Shared {
-        Shared(slab::alloc(content, BIAS * u64::from(workers)))
+    /// A message for `workers` workers.
+    pub(crate) fn for_workers(content: Content, workers: u32) -> Biases {
+        Biases { cell: slab::alloc(content, BIAS * u64::from(workers)), left: workers }
     }
 
     fn content(&self) -> &Content {
@@ -91,10 +91,14 @@ impl Clone for Message {
 
 impl Drop for Message {
     fn drop(&mut self) {
-        if self.0.refs().sub(1) {
-            // SAFETY: the count is zero: nobody has it any more, and this is the one who brought it there.
-            unsafe { slab::free(self.0) };
-        }
+        // SAFETY: a message is one reference.
+        unsafe { release(self.0, 1) };
+    }
+}
+
+impl std::fmt::Debug for CellRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.handle().fmt(f)
     }
 }
 
@@ -108,57 +112,116 @@ impl std::fmt::Debug for Message {
     }
 }
 
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.message().fmt(f)
+/// A message that was made for several workers: hands each its bias (see [`refs`](super::refs)).
+pub(crate) struct Biases {
+    cell: CellRef,
+    left: u32,
+}
+
+impl Biases {
+    /// One worker's bias.
+    ///
+    /// # Panics
+    ///
+    /// If as many as there are workers have been taken.
+    pub(crate) fn take(&mut self) -> Bias {
+        self.left = self.left.checked_sub(1).expect("one bias for each worker");
+        Bias(self.cell)
     }
 }
 
-/// A message with a bias of references for each of its workers (see [`refs`]). A copy of it in an inbox entry stands for
-/// one worker's bias, and must be settled once.
-#[derive(Clone, Copy)]
-pub(crate) struct Shared(CellRef);
+impl Drop for Biases {
+    fn drop(&mut self) {
+        // SAFETY: the biases that were not taken are ours.
+        unsafe { release(self.cell, BIAS * u64::from(self.left)) };
+    }
+}
 
-impl Shared {
-    /// The message, to read while this worker has not settled.
+/// One worker's bias of a message. Dropped before its walk, it gives all of it back: the broadcast is not delivered.
+pub(crate) struct Bias(CellRef);
+
+impl Bias {
+    /// The message.
+    #[inline]
     pub(crate) fn message(&self) -> &Message {
         // SAFETY: `Message` is a transparent wrapper of `CellRef`: the reference made here is to our own `CellRef`,
-        // and it is neither dropped nor does it outlive the bias that keeps the cell in use.
+        // and the message is neither dropped nor does it outlive the bias that keeps the cell in use.
         unsafe { &*std::ptr::from_ref(&self.0).cast::<Message>() }
     }
 
     /// The number that mailboxes hold.
+    #[inline]
     pub(crate) fn handle(&self) -> u32 {
         self.0.handle()
     }
 
     /// The custom dispatcher, if it has one.
+    #[inline]
     pub(crate) fn dispatcher(&self) -> Option<&dyn crate::pubsub::Dispatcher> {
         self.0.content().dispatcher.as_deref()
     }
 
     /// Its topic.
+    #[inline]
     pub(crate) fn topic(&self) -> &Arc<Entry> {
         &self.0.content().topic
     }
 
-    /// For one worker: gives back what it did not use of its bias.
-    pub(crate) fn settle(self, delivered: u64) {
-        // SAFETY: the rest of this worker's bias is the caller's, and each worker's entry is settled once.
-        unsafe { release(self.handle(), BIAS - delivered) };
+    /// For the worker, after its walk: what is left of its bias when so many were delivered.
+    pub(crate) fn settle(self, delivered: u64) -> References {
+        let left = References { cell: self.0, count: BIAS - delivered };
+        std::mem::forget(self);
+        left
     }
 }
 
-/// Gives `count` references back that were counted as deliveries.
+impl std::fmt::Debug for Bias {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.message().fmt(f)
+    }
+}
+
+impl Drop for Bias {
+    fn drop(&mut self) {
+        // SAFETY: the whole bias of this worker is ours, and given back once.
+        unsafe { release(self.0, BIAS) };
+    }
+}
+
+/// References of one message, given back when dropped. Dropping the last drops the payload, which may run code of users.
+#[derive(Debug)]
+pub(crate) struct References {
+    cell: CellRef,
+    count: u64,
+}
+
+impl References {
+    /// References that came out of mailboxes as numbers.
+    ///
+    /// # Safety
+    ///
+    /// They must be the caller's.
+    pub(crate) unsafe fn from_handle(handle: u32, count: u64) -> Self {
+        // SAFETY: the caller's promise: a reference keeps the cell in use.
+        References { cell: unsafe { CellRef::from_handle(handle) }, count }
+    }
+}
+
+impl Drop for References {
+    fn drop(&mut self) {
+        // SAFETY: they are ours: the promise of whoever made this.
+        unsafe { release(self.cell, self.count) };
+    }
+}
+
+/// Gives references back.
 ///
 /// # Safety
 ///
-/// The references must be the caller's.
-pub(crate) unsafe fn release(handle: u32, count: u64) {
-    // SAFETY: the caller's promise: a reference keeps the cell in use.
-    let cell = unsafe { CellRef::from_handle(handle) };
+/// They must be the caller's.
+unsafe fn release(cell: CellRef, count: u64) {
     if cell.refs().sub(count) {
-        // SAFETY: as in `Message::drop`.
+        // SAFETY: the count is zero: nobody has it any more, and this is the one who brought it there.
         unsafe { slab::free(cell) };
     }
 }

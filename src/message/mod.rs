@@ -20,6 +20,6 @@ pub use self::{
 };
 #[cfg(not(fanfare_loom))]
 pub(crate) use self::{
-    body::{Shared, release},
+    body::{Bias, References},
     slab::{Content, ReleaseCache},
 };

@@ -15,6 +15,7 @@
 //!
 //! Trusted, not modelled: the chains. The counts are modelled in `loom-tests/tests/refs.rs`.
 
+use super::body::References;
 use super::payload::{Event, Payload};
 use super::refs::Refs;
 use crate::pubsub::Dispatcher;
@@ -295,7 +296,7 @@ impl ReleaseCache {
         let (old, count) = std::mem::replace(entry, (handle, 1));
         if count != 0 {
             // SAFETY: the entry's references were given to us, and are given back once.
-            unsafe { super::body::release(old, u64::from(count)) };
+            drop(unsafe { References::from_handle(old, u64::from(count)) });
         }
     }
 
@@ -308,7 +309,7 @@ impl ReleaseCache {
             let (handle, count) = std::mem::take(entry);
             if count != 0 {
                 // SAFETY: as in `release`.
-                unsafe { super::body::release(handle, u64::from(count)) };
+                drop(unsafe { References::from_handle(handle, u64::from(count)) });
             }
         }
     }

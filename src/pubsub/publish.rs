@@ -7,7 +7,7 @@
 use super::dispatch::Dispatcher;
 use super::error::{BroadcastError, Rejected};
 use super::Shared;
-use crate::message::{Content, Event, Message, Payload};
+use crate::message::{Bias, Content, Event, Message, Payload};
 use crate::sync::{Arc, Ordering, thread_hint};
 use crate::topic::Entry;
 use crate::worker::deliver::Afterwards;
@@ -72,7 +72,10 @@ impl Publish<'_> {
     pub(crate) fn send(self, event: Event, payload: Payload) -> Result<Outcome, BroadcastError> {
         let engine = self.engine;
         let (topic, targets) = match self.topic {
-            Name::Entry(entry) => (entry.clone_if(entry.state.workers()), entry.state.workers()),
+            Name::Entry(entry) => {
+                let targets = entry.state.workers();
+                if targets == 0 { (None, 0) } else { (Some(entry.clone()), targets) }
+            }
             Name::Str(name) => {
                 engine.config.check_topic(name)?;
                 let found = engine.topics.look_up(name, |entry| {
@@ -108,23 +111,19 @@ impl Publish<'_> {
         if outbox::on_worker() {
             return send_from_worker(engine, targets, weight, content, self.from);
         }
-        if members <= engine.config.in_place_members_max && content.dispatcher.is_none() && targets.is_power_of_two() {
+        if members <= engine.config.in_place_members_max
+            && content.dispatcher.is_none()
+            && targets.is_power_of_two()
+            && engine.workers[targets.trailing_zeros() as usize].lane.looks_idle()
+        {
             return send_small(engine, targets, weight, content, self.from, self.wait);
         }
         send_by_inbox(engine, targets, weight, content, self.from, self.wait)
     }
 }
 
-impl Entry {
-    /// A reference, if any of its workers has members.
-    #[inline]
-    fn clone_if(self: &Arc<Self>, targets: u64) -> Option<Arc<Entry>> {
-        if targets == 0 { None } else { Some(self.clone()) }
-    }
-}
-
 /// An inbox entry for one worker.
-fn entry_for(worker: &Worker, message: crate::message::Shared, from: Option<SubscriberId>, weight: u32) -> Item {
+fn entry_for(worker: &Worker, message: Bias, from: Option<SubscriberId>, weight: u32) -> Item {
     let from = from.filter(|from| usize::from(from.worker) == worker.index).map(|from| (from.place, from.generation));
     // After the topic's bits were read: everyone whose bit was seen is in the log by now.
     Item::Broadcast(Broadcast { message, position: worker.lane.log.position(), from, weight })
@@ -141,8 +140,8 @@ fn send_by_inbox(
     let mut content = Some(content);
     let make = || {
         let content = content.take().expect("made once");
-        let message = Message::for_workers(content, targets.count_ones());
-        move |worker: usize| entry_for(&engine.workers[worker], message, from, weight)
+        let mut biases = Message::for_workers(content, targets.count_ones());
+        move |worker: usize| entry_for(&engine.workers[worker], biases.take(), from, weight)
     };
     let lane = |worker: usize| &engine.workers[worker].lane;
     match lane::publish(&engine.gate, thread_hint::number(), lane, targets, weight, wait, make) {
@@ -173,7 +172,7 @@ fn send_small(
     let mut afterwards = Afterwards::default();
     let done = worker.lane.try_in_place(|core| {
         let topic = content.as_ref().expect("not taken yet").topic.clone();
-        let message = || Message::for_workers(content.take().expect("taken once"), 1);
+        let message = || Message::for_workers(content.take().expect("taken once"), 1).take();
         let max = engine.config.in_place_members_max as usize;
         let from = from_here.map(|from| (from.place, from.generation));
         let done = core.deliver_in_place(engine, worker, &topic, max, message, from);
@@ -217,9 +216,9 @@ fn send_from_worker(
     if !outbox::has_room(engine, targets, weight) {
         return Err(BroadcastError::Full(Rejected::new(content)));
     }
-    let message = Message::for_workers(content, targets.count_ones());
+    let mut biases = Message::for_workers(content, targets.count_ones());
     for worker in bits(targets) {
-        let item = entry_for(&engine.workers[worker], message, from, weight);
+        let item = entry_for(&engine.workers[worker], biases.take(), from, weight);
         outbox::push(engine, worker, item, weight, pass.clone());
     }
     fence_before_notify();

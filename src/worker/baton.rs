@@ -34,6 +34,12 @@ impl<T> Baton<T> {
         Baton { word: AtomicU32::new(FREE), value: UnsafeCell::new(value) }
     }
 
+    /// Whether it is free, as a hint.
+    #[inline]
+    pub fn is_free(&self) -> bool {
+        self.word.load(Ordering::Relaxed) == FREE
+    }
+
     /// Takes the baton if it is free.
     #[inline]
     pub fn try_take(&self) -> Option<BatonGuard<'_, T>> {

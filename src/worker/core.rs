@@ -19,7 +19,7 @@ use super::log::LogReader;
 use super::members::{Members, Place};
 use super::{Broadcast, Counters, Item, Op, Worker};
 use crate::CloseReason;
-use crate::message::refs::BIAS;
+use crate::message::{Bias, References};
 use crate::pubsub::Shared;
 use crate::subscriber::handler::{Handlers, NewHandler};
 use crate::subscriber::notify::Notify;
@@ -202,7 +202,7 @@ impl Core {
             me,
             wide: &self.wide,
             walker: &mut self.walker,
-            message: walk.broadcast.message,
+            message: &walk.broadcast.message,
             from: walk.broadcast.from.map(|(place, _)| place),
         };
         let mut tally = Tally::default();
@@ -261,14 +261,14 @@ impl Core {
     }
 
     fn finish(&mut self, me: &Worker, walk: Walk) {
-        self.settle(&walk);
         me.lane.inbox.release(walk.broadcast.weight);
+        self.settle(walk);
         self.completed += 1;
     }
 
     /// Gives back what a walk did not use of its worker's bias.
-    fn settle(&mut self, walk: &Walk) {
-        self.walker.give_back(walk.broadcast.message.handle(), BIAS - walk.delivered);
+    fn settle(&mut self, walk: Walk) {
+        self.walker.give_back(walk.broadcast.message.settle(walk.delivered));
     }
 
     /// Passes a barrier: reached now, or when what waits in busy topics before it is through.
@@ -470,7 +470,7 @@ impl Core {
         me: &Worker,
         topic: &Entry,
         members_max: usize,
-        message: impl FnOnce() -> crate::message::Shared,
+        message: impl FnOnce() -> Bias,
         from: Option<(Place, u32)>,
     ) -> bool {
         let position = me.lane.log.position();
@@ -488,7 +488,7 @@ impl Core {
         let ended = self.advance(engine, me, &mut walk, &mut budget);
         debug_assert!(ended, "there was no bound");
         self.walker.finish_slice();
-        self.settle(&walk);
+        self.settle(walk);
         Counters::add(&me.counters.in_place, 1);
         true
     }
@@ -497,15 +497,11 @@ impl Core {
     pub fn end(&mut self, me: &Worker) -> u64 {
         let mut left = 0;
         while let Some(walk) = self.walks.pop_front() {
-            self.settle(&walk);
+            self.settle(walk);
             left += 1;
         }
-        let walker = &mut self.walker;
         let mut drop_item = |item| match item {
-            Item::Broadcast(broadcast) => {
-                walker.give_back(broadcast.message.handle(), BIAS);
-                left += 1;
-            }
+            Item::Broadcast(_) => left += 1,
             Item::Barrier { barrier, .. } => barrier.reach(),
         };
         for (_, queue) in self.busy.drain() {
@@ -557,7 +553,8 @@ fn drain_line(line: &Line, wide: Option<&[AtomicU32]>, walker: &mut Walker) {
             return;
         }
         for &handle in &handles[..taken] {
-            walker.give_back(handle, 1);
+            // SAFETY: what was taken from the ring is ours.
+            walker.give_back(unsafe { References::from_handle(handle, 1) });
         }
     }
 }

@@ -10,7 +10,7 @@
 use super::Worker;
 use crate::CloseReason;
 use super::members::{List, Place};
-use crate::message::{Shared as Broadcasted, release};
+use crate::message::{Bias, References};
 use crate::pubsub::{Dispatch, Shared, SubscriptionRef};
 use crate::subscriber::handler::{Handlers, Run};
 use crate::subscriber::notify::{ARMED, ENDED, GONE, Notify, fence_before_fire};
@@ -54,24 +54,21 @@ pub struct Walker {
     evicted: (u32, u64),
     /// References to give back when the baton has been given back: the last one of a message drops its payload, which may
     /// run code of users.
-    released: Vec<(u32, u64)>,
+    released: Vec<References>,
 }
 
 /// What is left to do once the baton has been given back.
 #[derive(Debug, Default)]
 pub struct Afterwards {
     wakers: Vec<Waker>,
-    released: Vec<(u32, u64)>,
+    released: Vec<References>,
 }
 
 impl Afterwards {
     /// Wakes readers and gives references back. Keeps its memory for the next time.
     pub fn run(&mut self) {
         self.wakers.drain(..).for_each(wake_caught);
-        for (handle, count) in self.released.drain(..) {
-            // SAFETY: each pair was put there with references that nobody else gives back.
-            unsafe { release(handle, count) };
-        }
+        self.released.clear();
     }
 }
 
@@ -97,13 +94,14 @@ impl Walker {
     fn flush_evicted(&mut self) {
         let (handle, count) = std::mem::take(&mut self.evicted);
         if count > 0 {
-            self.released.push((handle, count));
+            // SAFETY: they were evicted from rings, by us alone.
+            self.released.push(unsafe { References::from_handle(handle, count) });
         }
     }
 
-    /// Notes references to be given back: the caller's.
-    pub fn give_back(&mut self, handle: u32, count: u64) {
-        self.released.push((handle, count));
+    /// Notes references to be given back.
+    pub fn give_back(&mut self, references: References) {
+        self.released.push(references);
     }
 
     /// Exchanges what is left to do for an empty `afterwards`.
@@ -136,7 +134,7 @@ pub struct Deliver<'a> {
     /// What is gathered.
     pub walker: &'a mut Walker,
     /// The message.
-    pub message: Broadcasted,
+    pub message: &'a Bias,
     /// Whose subscriptions are skipped.
     pub from: Option<Place>,
 }
@@ -298,8 +296,8 @@ impl Deliver<'_> {
         let handle = other.into_handle();
         let tally = self.mailboxes(&[place], handle, u32::MAX);
         if tally.references == 0 {
-            // The reference that `into_handle` gave up is in no mailbox, so it is still ours.
-            self.walker.give_back(handle, 1);
+            // SAFETY: the reference that `into_handle` gave up is in no mailbox, so it is still ours.
+            self.walker.give_back(unsafe { References::from_handle(handle, 1) });
         }
         Tally { references: 0, ..tally }
     }

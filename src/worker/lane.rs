@@ -18,7 +18,7 @@
 //! Models: `loom-tests/tests/baton.rs`, `control_log.rs`, `inbox_wake.rs`.
 
 use super::baton::{Baton, BatonGuard};
-use super::gate::Gate;
+use super::gate::{self, Gate};
 use super::inbox::Inbox;
 use super::log::Log;
 use super::room::Room;
@@ -71,6 +71,12 @@ impl<T, O, S, C> Lane<T, O, S, C> {
             waker.wake_by_ref();
         }
         true
+    }
+
+    /// Whether [`try_in_place`](Self::try_in_place) is worth trying.
+    #[inline]
+    pub fn looks_idle(&self) -> bool {
+        self.inbox.is_drained() && self.baton.is_free()
     }
 
     /// Runs `f` on the worker's state if nothing is on the way to it and nobody else has it.
@@ -146,7 +152,9 @@ where
             }
             // Those that have their entry need not wait for this one.
             wake_all(&lane, targets & ((1 << i) - 1));
-            lane(i).push_waiting(value, weight);
+            if !lane(i).push_waiting(gate, value, weight) {
+                return Err(Refused::Closed);
+            }
         }
     }
     let wakes = wake_all(&lane, targets);
@@ -161,16 +169,21 @@ fn wake_all<'a, T: 'a, O: 'a, S: 'a, C: 'a>(lane: impl Fn(usize) -> &'a Lane<T, 
 }
 
 impl<T, O, S, C> Lane<T, O, S, C> {
-    /// Pushes an entry, and waits for room as long as there is none. Never on a worker's thread.
+    /// Pushes an entry, and waits for room as long as there is none. Never on a worker's thread. `false`: the engine was
+    /// closed at its deadline, and the worker will make no more room.
     #[cold]
-    fn push_waiting(&self, value: T, weight: u32) {
+    fn push_waiting(&self, gate: &Gate, value: T, weight: u32) -> bool {
         let parker = Parker::new();
         let mut value = value;
         loop {
             self.room.register(Waker::from(parker.clone()));
             match self.inbox.push(value, weight) {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(back) => value = back,
+            }
+            // The worker opens the room once more after the phase has changed.
+            if gate.phase() == gate::CLOSED {
+                return false;
             }
             parker.wait(None);
         }

@@ -161,10 +161,7 @@ pub fn end() -> u64 {
     let local = LOCAL.with_borrow_mut(Option::take);
     let mut left = 0;
     for waiting in local.into_iter().flat_map(|local| local.waiting) {
-        match waiting.item {
-            Item::Broadcast(broadcast) => broadcast.message.settle(0),
-            Item::Barrier { barrier, .. } => barrier.reach(),
-        }
+        debug_assert!(matches!(waiting.item, Item::Broadcast(_)), "a worker's thread makes no barriers");
         left += 1;
     }
     left

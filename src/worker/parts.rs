@@ -6,7 +6,7 @@ use super::inbox::Inbox;
 use super::lane;
 use super::members::{Metadata, Place};
 use crate::CloseReason;
-use crate::message::Shared;
+use crate::message::Bias;
 use crate::subscriber::handler::NewHandler;
 use crate::subscriber::ready::Group;
 use crate::subscriber::ring::Line;
@@ -31,7 +31,7 @@ pub struct SubscriberId {
 #[derive(Debug)]
 pub struct Broadcast {
     /// The message, with this worker's bias.
-    pub message: Shared,
+    pub message: Bias,
     /// How far the log must be applied before the walk.
     pub position: u64,
     /// Whose subscriptions are skipped, if they are on this worker.
