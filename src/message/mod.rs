@@ -16,7 +16,7 @@ mod slab;
 #[cfg(not(fanfare_loom))]
 pub use self::{
     body::Message,
-    payload::{EncodeError, Event, Payload},
+    payload::{EncodeError, Event, Payload, Typed},
 };
 #[cfg(not(fanfare_loom))]
 pub(crate) use self::{

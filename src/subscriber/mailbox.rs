@@ -205,7 +205,7 @@ pub(super) struct Ring {
     id: SubscriberId,
     /// The position of the next message: where the last take ended.
     next: u64,
-    /// A gap to be told, and handles that were taken behind it.
+    /// A gap that opened during a take, and the handles that were taken behind it.
     held: Option<Box<Held>>,
     /// The slots, if they are not in the line.
     wide: Option<Arc<[AtomicU32]>>,
@@ -535,6 +535,12 @@ impl Ring {
             Some(wide) => wide,
             None => line.inline(),
         };
+        // A gap that is there already is told before anything is taken, so that what follows it stays in the ring.
+        let evicted = line.head() - self.next;
+        if evicted > 0 {
+            self.next += evicted;
+            return Err(TryRecvError::Lagged(evicted));
+        }
         let taken = line.take(slots, out);
         if taken.count == 0 {
             return match ended(flags) {

@@ -190,20 +190,16 @@ impl Line {
         }
     }
 
-    /// Whether there is nothing to take.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Entries in the ring.
     pub fn len(&self) -> usize {
         let head = self.head.load(Ordering::Acquire);
         (self.tail.load(Ordering::Acquire).saturating_sub(head) as usize).min(self.capacity())
     }
 
-    /// Where the next entry will be stored: everything before was delivered.
-    pub fn tail(&self) -> u64 {
-        self.tail.load(Ordering::Acquire)
+    /// The position of the oldest entry: what was before was taken or evicted.
+    #[inline]
+    pub fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
     }
 
     /// For the reader: names the ready word and the bit in it that the writer sets after each delivery.
