@@ -320,6 +320,10 @@ impl Topic {
     /// As there.
     #[inline]
     pub fn broadcast(&self, event: impl Into<Event>, payload: impl Into<Payload>) -> Result<Outcome, BroadcastError> {
+        // Before anything is converted: without members this is all there is to do.
+        if self.entry.state.workers() == 0 {
+            return self.engine.to_nobody();
+        }
         self.engine.publish_to(&self.entry).send(event.into(), payload.into())
     }
 

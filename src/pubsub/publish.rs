@@ -43,6 +43,13 @@ enum Name<'a> {
 }
 
 impl Shared {
+    /// What a broadcast comes to when its topic has no members.
+    #[inline]
+    pub(crate) fn to_nobody(&self) -> Result<Outcome, BroadcastError> {
+        let closed = self.gate.phase() != gate::OPEN && !outbox::on_worker();
+        if closed { Err(BroadcastError::Closed) } else { Ok(Outcome::NoSubscribers) }
+    }
+
     pub(crate) fn publish<'a>(self: &'a Arc<Self>, topic: &'a str) -> Publish<'a> {
         Publish { engine: self, topic: Name::Str(topic), from: None, dispatcher: None, wait: true }
     }
@@ -90,10 +97,7 @@ impl Publish<'_> {
                 }
             }
         };
-        let Some(topic) = topic else {
-            let closed = engine.gate.phase() != gate::OPEN && !outbox::on_worker();
-            return if closed { Err(BroadcastError::Closed) } else { Ok(Outcome::NoSubscribers) };
-        };
+        let Some(topic) = topic else { return engine.to_nobody() };
         self.send_to(topic, targets, event, payload)
     }
 

@@ -55,7 +55,8 @@ impl Context<'_> {
         SubscriberId { place: self.place, generation: self.generation, worker: self.me.index as u16 }
     }
 
-    fn control(&self) -> Control {
+    /// A control handle of this handler.
+    pub fn control(&self) -> Control {
         Control::new(self.engine.clone(), self.id())
     }
 
@@ -306,9 +307,9 @@ impl HandlerSubscriber {
         Ok(HandlerSubscriber { control: Control::new(engine.clone(), id) })
     }
 
-    /// A control handle for others to use.
-    pub fn control(&self) -> Control {
-        self.control.clone()
+    /// The control handle. Clone it to keep it.
+    pub fn control(&self) -> &Control {
+        &self.control
     }
 }
 

@@ -8,7 +8,7 @@ use super::ready::ReadyWord;
 use super::ring::Line;
 use super::{CloseReason, ready};
 use crate::Message;
-use crate::pubsub::{Shared, SubscribeError};
+use crate::pubsub::SubscribeError;
 use crate::sync::{Arc, AtomicU32, Ordering, Parker};
 use crate::worker::{Op, SubscriberId, Worker};
 use std::collections::VecDeque;
@@ -33,7 +33,7 @@ impl Subscriber {
 
     /// Splits it into the control handle, which anyone may use, and the mailbox, which keeps the subscriber alive.
     pub fn split(self) -> (Control, Mailbox) {
-        (self.mailbox.control(), self.mailbox)
+        (self.mailbox.control().clone(), self.mailbox)
     }
 
     /// The mailbox.
@@ -201,8 +201,7 @@ struct Conflating {
 /// The reader of a ring.
 #[derive(Debug)]
 pub(super) struct Ring {
-    engine: Arc<Shared>,
-    id: SubscriberId,
+    control: Control,
     /// The position of the next message: where the last take ended.
     next: u64,
     /// A gap that opened during a take, and the handles that were taken behind it.
@@ -218,35 +217,25 @@ struct Held {
 }
 
 impl Mailbox {
-    pub(super) fn ring(engine: Arc<Shared>, id: SubscriberId, wide: Option<Arc<[AtomicU32]>>) -> Self {
-        Mailbox(Kind::Ring(Ring { engine, id, next: 0, held: None, wide }))
+    pub(super) fn ring(control: Control, wide: Option<Arc<[AtomicU32]>>) -> Self {
+        Mailbox(Kind::Ring(Ring { control, next: 0, held: None, wide }))
     }
 
     pub(super) fn conflating(queue: Arc<dyn Queue>, handler: HandlerSubscriber) -> Self {
         Mailbox(Kind::Conflating(Box::new(Conflating { queue, handler })))
     }
 
-    /// A control handle of this subscriber.
-    pub fn control(&self) -> Control {
+    /// The control handle of this subscriber. Clone it to keep it.
+    pub fn control(&self) -> &Control {
         match &self.0 {
-            Kind::Ring(ring) => Control::new(ring.engine.clone(), ring.id),
-            Kind::Conflating(conflating) => conflating.handler.control(),
+            Kind::Ring(ring) => &ring.control,
+            Kind::Conflating(conflating) => &conflating.handler,
         }
     }
 
     /// Who the subscriber is.
     pub fn id(&self) -> SubscriberId {
-        match &self.0 {
-            Kind::Ring(ring) => ring.id,
-            Kind::Conflating(conflating) => conflating.handler.id(),
-        }
-    }
-
-    pub(super) fn engine(&self) -> &Arc<Shared> {
-        match &self.0 {
-            Kind::Ring(ring) => &ring.engine,
-            Kind::Conflating(conflating) => conflating.handler.engine(),
-        }
+        self.control().id()
     }
 
     /// Unread messages, now.
@@ -266,7 +255,7 @@ impl Mailbox {
     /// were lost, with [`Overflow::Close`](super::Overflow) the one that closed it.
     pub fn refused(&self) -> u64 {
         match &self.0 {
-            Kind::Ring(ring) => ring.worker().cold(ring.id.place.index).refused.load(Ordering::Acquire),
+            Kind::Ring(ring) => ring.worker().cold(ring.index()).refused.load(Ordering::Acquire),
             Kind::Conflating(_) => 0,
         }
     }
@@ -485,17 +474,21 @@ impl futures_core::Stream for Subscriber {
 
 impl Ring {
     fn worker(&self) -> &Worker {
-        &self.engine.workers[self.id.worker as usize]
+        self.control.worker()
+    }
+
+    fn index(&self) -> u32 {
+        self.control.id().place.index
     }
 
     #[inline]
     fn line(&self) -> &Line {
-        self.worker().line(self.id.place.index)
+        self.worker().line(self.index())
     }
 
     fn notify(&self) -> Notify<'_> {
         let worker = self.worker();
-        let index = self.id.place.index;
+        let index = self.index();
         Notify { flags: &worker.line(index).flags, waker: &worker.cold(index).waker }
     }
 
@@ -530,7 +523,7 @@ impl Ring {
         }
         // Before the take: what was delivered before the end is then in the ring. Acquire pairs with `Notify::end`.
         let flags = self.line().flags.load(Ordering::Acquire);
-        let line = self.engine.workers[self.id.worker as usize].line(self.id.place.index);
+        let line = self.control.worker().line(self.control.id().place.index);
         let slots: &[AtomicU32] = match &self.wide {
             Some(wide) => wide,
             None => line.inline(),
@@ -576,7 +569,7 @@ impl Drop for Ring {
                 Err(_) => break,
             }
         }
-        let SubscriberId { place, generation, .. } = self.id;
+        let SubscriberId { place, generation, .. } = self.control.id();
         let worker = self.worker();
         let mut guard = worker.lane.log.lock();
         if !guard.state().closed && guard.state().leave(place, generation, CloseReason::Dropped) {

@@ -14,7 +14,7 @@
 //! - I4. What waits in queues of busy topics is bounded: with [`PARKED_MAX`] broadcasts there, nothing is popped.
 
 use super::barrier::Barrier;
-use super::deliver::{Afterwards, Deliver, Tally, Walker};
+use super::deliver::{Afterwards, Deliver, Tally, Walker, Wide};
 use super::log::LogReader;
 use super::members::{Members, Place};
 use super::{Broadcast, Counters, Item, Op, Worker};
@@ -26,6 +26,7 @@ use crate::subscriber::notify::Notify;
 use crate::subscriber::ring::Line;
 use crate::sync::{Arc, AtomicU32};
 use crate::topic::Entry;
+use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Deliveries in a slice: about 10 us of walking.
@@ -47,11 +48,11 @@ pub struct Core {
     /// The slabs of handlers, by kind; that of mailboxes is empty.
     handlers: Vec<Option<Box<dyn Handlers>>>,
     /// The slots of mailboxes larger than their line, by place.
-    wide: HashMap<u32, Arc<[AtomicU32]>>,
+    wide: Wide,
     walker: Walker,
     /// Suspended walks, each of another topic.
     walks: VecDeque<Walk>,
-    busy: HashMap<u32, VecDeque<Deferred>>,
+    busy: HashMap<u32, VecDeque<Deferred>, RandomState>,
     parked: usize,
     /// The generation of the last tenant that was removed, by kind and place.
     removed: Vec<Vec<u32>>,
@@ -97,10 +98,10 @@ impl Core {
             log: LogReader::new(),
             members: Members::new(),
             handlers: vec![None],
-            wide: HashMap::new(),
+            wide: Wide::default(),
             walker: Walker::default(),
             walks: VecDeque::new(),
-            busy: HashMap::new(),
+            busy: HashMap::default(),
             parked: 0,
             removed: Vec::new(),
             postponed: Vec::new(),
@@ -447,7 +448,7 @@ impl Core {
             _ => None,
         });
         let waiting = self.log.waiting().chain(guard.pending()).chain(deferred);
-        let waiting: HashSet<u32> = waiting.filter_map(subscribed).collect();
+        let waiting: HashSet<u32, RandomState> = waiting.filter_map(subscribed).collect();
         let members = &self.members;
         self.emptied.retain(|topic| {
             let number = topic.number();

@@ -20,6 +20,9 @@ use crate::sync::{Arc, AtomicU32, Ordering, prefetch, wake_caught};
 use std::collections::HashMap;
 use std::task::Waker;
 
+/// The slots of mailboxes larger than their line, by place.
+pub type Wide = HashMap<u32, Arc<[AtomicU32]>, foldhash::fast::RandomState>;
+
 /// Mailboxes in a batch.
 const BATCH: usize = 64;
 /// How many mailboxes ahead a line is asked for.
@@ -130,7 +133,7 @@ pub struct Deliver<'a> {
     /// The worker.
     pub me: &'a Worker,
     /// Slots of large mailboxes.
-    pub wide: &'a HashMap<u32, Arc<[AtomicU32]>>,
+    pub wide: &'a Wide,
     /// What is gathered.
     pub walker: &'a mut Walker,
     /// The message.
