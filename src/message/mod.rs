@@ -7,6 +7,8 @@
 pub mod refs;
 
 #[cfg(not(fanfare_loom))]
+mod batch;
+#[cfg(not(fanfare_loom))]
 mod body;
 #[cfg(not(fanfare_loom))]
 mod payload;
@@ -20,6 +22,7 @@ pub use self::{
 };
 #[cfg(not(fanfare_loom))]
 pub(crate) use self::{
+    batch::Batch,
     body::{Bias, References},
     slab::{Content, ReleaseCache},
 };

@@ -12,7 +12,6 @@ use crate::message::ReleaseCache;
 use crate::pubsub::Shared;
 use crate::sync::{Arc, Parker};
 use crate::worker::Op;
-use std::mem::ManuallyDrop;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -216,15 +215,14 @@ impl MailboxSet {
         let members = &mut self.groups[index];
         let key = SetKey((index * GROUP + number) as u32);
         let Some(Some(mailbox)) = members.boxes.get_mut(number) else { return 0 };
-        let mut handles = [0; 64];
-        match mailbox.take_handles(&mut handles) {
-            Ok(count) => {
-                let mut lent = Lent { handles: &handles[..count], cache: &mut self.cache.0 };
+        match mailbox.take_batch() {
+            Ok(batch) => {
                 // Marked before the calls: one that panics leaves the rest to be found.
                 if !mailbox.is_empty() || mailbox.is_ended() {
                     members.group.mark(number / 64, 1 << (number % 64));
                 }
-                lent.read_all(|message| read(key, SetEvent::Message(message)));
+                let count = batch.len();
+                batch.lend(&mut self.cache.0, |message| read(key, SetEvent::Message(message)));
                 count
             }
             Err(TryRecvError::Empty) => 0,
@@ -279,34 +277,6 @@ impl Drop for Left {
 
 /// How often a reader yields before it sleeps.
 const YIELDS: usize = 10;
-
-/// Messages that are lent, and then given back to the cache.
-struct Lent<'a> {
-    handles: &'a [u32],
-    cache: &'a mut ReleaseCache,
-}
-
-impl Lent<'_> {
-    fn read_all(&mut self, mut read: impl FnMut(&Message)) {
-        while let Some((&handle, rest)) = self.handles.split_first() {
-            // SAFETY: the reference came with the handle and is ours; it is not dropped here but given to the cache below.
-            let message = ManuallyDrop::new(unsafe { Message::from_handle(handle) });
-            read(&message);
-            self.handles = rest;
-            // SAFETY: as above; each handle leaves `handles` once.
-            unsafe { self.cache.release(handle) };
-        }
-    }
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        for &handle in self.handles {
-            // SAFETY: as in `read_all`: a call that panicked left these.
-            unsafe { self.cache.release(handle) };
-        }
-    }
-}
 
 impl Default for MailboxSet {
     fn default() -> Self {

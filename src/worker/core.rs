@@ -19,12 +19,11 @@ use super::log::LogReader;
 use super::members::{Members, Place};
 use super::{Broadcast, Counters, Item, Op, Worker};
 use crate::CloseReason;
-use crate::message::{Bias, References};
+use crate::message::Bias;
 use crate::pubsub::Shared;
 use crate::subscriber::handler::{Handlers, NewHandler};
 use crate::subscriber::notify::Notify;
-use crate::subscriber::ring::Line;
-use crate::sync::{Arc, AtomicU32};
+use crate::sync::Arc;
 use crate::topic::Entry;
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -368,7 +367,7 @@ impl Core {
         }
         if place.kind == 0 {
             let wide = self.wide.remove(&place.index);
-            drain_line(me.line(place.index), wide.as_deref(), &mut self.walker);
+            self.walker.drain(me.line(place.index), wide.as_deref());
         } else {
             self.postponed.push(Postponed::Remove(place));
         }
@@ -541,21 +540,5 @@ impl Core {
         let notify = Notify { flags: &line.flags, waker: &me.cold(index).waker };
         self.walker.wakers.extend(notify.end(reason as u32));
         self.walker.mark_ended(line);
-    }
-}
-
-/// Gives back the messages that a reader has left.
-fn drain_line(line: &Line, wide: Option<&[AtomicU32]>, walker: &mut Walker) {
-    let slots: &[AtomicU32] = wide.unwrap_or(line.inline());
-    let mut handles = [0; 64];
-    loop {
-        let taken = line.take(slots, &mut handles).count;
-        if taken == 0 {
-            return;
-        }
-        for &handle in &handles[..taken] {
-            // SAFETY: what was taken from the ring is ours.
-            walker.give_back(unsafe { References::from_handle(handle, 1) });
-        }
     }
 }

@@ -116,6 +116,21 @@ impl Walker {
         }
     }
 
+    /// Gives back the messages that the reader of a mailbox has left.
+    pub fn drain(&mut self, line: &Line, wide: Option<&[AtomicU32]>) {
+        let slots = wide.unwrap_or(line.inline());
+        let mut handles = [0; BATCH];
+        loop {
+            let taken = line.take(slots, &mut handles).count;
+            if taken == 0 {
+                return;
+            }
+            // SAFETY: what was taken from the ring is ours.
+            let references = handles[..taken].iter().map(|&handle| unsafe { References::from_handle(handle, 1) });
+            self.released.extend(references);
+        }
+    }
+
     /// Tells the set that a mailbox is in, if any, that the mailbox has ended.
     pub fn mark_ended(&mut self, line: &Line) {
         let (word, bit) = line.ready();
