@@ -411,7 +411,8 @@ impl Core {
     }
 
     fn note_if_empty(&mut self, topic: &Arc<Entry>) {
-        if self.members.first(topic.number()).is_none() {
+        let noted = self.emptied.last().is_some_and(|last| Arc::ptr_eq(last, topic));
+        if !noted && self.members.first(topic.number()).is_none() {
             self.emptied.push(topic.clone());
         }
     }

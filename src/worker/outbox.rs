@@ -22,6 +22,8 @@ struct Local {
     engine: Arc<Shared>,
     worker: usize,
     waiting: VecDeque<Waiting>,
+    /// The worker ends: nothing more is taken, though its subscribers' last callbacks still run here.
+    ended: bool,
 }
 
 struct Waiting {
@@ -49,7 +51,7 @@ impl Drop for HeldPass {
 
 /// Makes the calling thread a worker's.
 pub fn enter(engine: Arc<Shared>, worker: usize) {
-    LOCAL.with(|local| *local.borrow_mut() = Some(Local { engine, worker, waiting: VecDeque::new() }));
+    LOCAL.with(|local| *local.borrow_mut() = Some(Local { engine, worker, waiting: VecDeque::new(), ended: false }));
 }
 
 /// The worker of that engine whose thread this is.
@@ -70,6 +72,9 @@ pub fn on_worker() -> bool {
 pub fn has_room(engine: &Arc<Shared>, targets: u64, weight: u32) -> bool {
     LOCAL.with_borrow(|local| {
         let Some(local) = local else { return false };
+        if local.ended {
+            return false;
+        }
         let left = ENTRIES_MAX - local.waiting.len();
         super::lane::bits(targets).filter(|&i| !fits(local, engine, &engine.workers[i], weight)).count() <= left
     })
@@ -156,13 +161,14 @@ pub fn register(waker: &std::task::Waker) {
     });
 }
 
-/// The worker's thread ends: gives back what waits. Returns how many entries that were.
+/// The worker ends: gives back what waits, and takes nothing more. Returns how many entries that were. The thread stays
+/// known as a worker's, for the callbacks that are still to run on it.
 pub fn end() -> u64 {
-    let local = LOCAL.with_borrow_mut(Option::take);
-    let mut left = 0;
-    for waiting in local.into_iter().flat_map(|local| local.waiting) {
-        debug_assert!(matches!(waiting.item, Item::Broadcast(_)), "a worker's thread makes no barriers");
-        left += 1;
-    }
-    left
+    let waiting = LOCAL.with_borrow_mut(|local| {
+        let local = local.as_mut().expect("called on a worker's thread");
+        local.ended = true;
+        std::mem::take(&mut local.waiting)
+    });
+    // A message that goes with it may run code of users: without the borrow.
+    waiting.len() as u64
 }
