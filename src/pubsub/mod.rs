@@ -264,7 +264,8 @@ impl PubSub {
     ///
     /// # Errors
     ///
-    /// [`BroadcastError::Closed`]; on a worker's thread [`BroadcastError::OnWorker`], since it would wait for itself.
+    /// [`BroadcastError::Closed`], also if the engine is shut down meanwhile with a deadline that passes; on a worker's thread
+    /// [`BroadcastError::OnWorker`], since it would wait for itself.
     pub fn flush(&self) -> Result<Instant, BroadcastError> {
         let engine = self.engine();
         if crate::worker::outbox::on_worker() {
@@ -278,7 +279,15 @@ impl PubSub {
         let make = || |worker: usize| Item::Barrier { barrier: barrier.clone(), position: lane(worker).log.position() };
         lane::publish(&engine.gate, crate::sync::thread_hint::number(), lane, all, 0, true, make)
             .map_err(|_| BroadcastError::Closed)?;
+        // A worker that is ending closes its log first and drains its inbox after: either it finds the barrier there, or we
+        // find the log closed.
+        if engine.workers.iter().any(|worker| worker.lane.log.lock().state().closed) {
+            return Err(BroadcastError::Closed);
+        }
         loop {
+            if barrier.is_abandoned() {
+                return Err(BroadcastError::Closed);
+            }
             if let Some(at) = barrier.reached() {
                 return Ok(at);
             }

@@ -307,9 +307,9 @@ impl HandlerSubscriber {
         Ok(HandlerSubscriber { control: Control::new(engine.clone(), id) })
     }
 
-    /// The control handle. Clone it to keep it.
-    pub fn control(&self) -> &Control {
-        &self.control
+    /// A control handle for others to use.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 }
 

@@ -34,7 +34,7 @@ impl Subscriber {
 
     /// Splits it into the control handle, which anyone may use, and the mailbox, which keeps the subscriber alive.
     pub fn split(self) -> (Control, Mailbox) {
-        (self.mailbox.control().clone(), self.mailbox)
+        (self.mailbox.control(), self.mailbox)
     }
 
     /// The mailbox.
@@ -48,7 +48,7 @@ impl Subscriber {
     ///
     /// As there.
     pub fn subscribe(&self, topic: &str) -> Result<(), SubscribeError> {
-        self.mailbox.control().subscribe(topic)
+        self.mailbox.as_control().subscribe(topic)
     }
 
     /// As [`Control::subscribe_with`].
@@ -57,7 +57,7 @@ impl Subscriber {
     ///
     /// As there.
     pub fn subscribe_with<T: std::any::Any + Send + Sync>(&self, topic: &str, metadata: T) -> Result<(), SubscribeError> {
-        self.mailbox.control().subscribe_with(topic, metadata)
+        self.mailbox.as_control().subscribe_with(topic, metadata)
     }
 
     /// As [`Control::unsubscribe`].
@@ -66,7 +66,7 @@ impl Subscriber {
     ///
     /// As there.
     pub fn unsubscribe(&self, topic: &str) -> Result<(), SubscribeError> {
-        self.mailbox.control().unsubscribe(topic)
+        self.mailbox.as_control().unsubscribe(topic)
     }
 }
 
@@ -226,8 +226,12 @@ impl Mailbox {
         Mailbox(Kind::Conflating(Box::new(Conflating { queue, handler })))
     }
 
-    /// The control handle of this subscriber. Clone it to keep it.
-    pub fn control(&self) -> &Control {
+    /// A control handle of this subscriber.
+    pub fn control(&self) -> Control {
+        self.as_control().clone()
+    }
+
+    pub(super) fn as_control(&self) -> &Control {
         match &self.0 {
             Kind::Ring(ring) => &ring.control,
             Kind::Conflating(conflating) => &conflating.handler,
@@ -236,7 +240,7 @@ impl Mailbox {
 
     /// Who the subscriber is.
     pub fn id(&self) -> SubscriberId {
-        self.control().id()
+        self.as_control().id()
     }
 
     /// Unread messages, now.

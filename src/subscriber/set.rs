@@ -100,7 +100,7 @@ impl MailboxSet {
     }
 
     fn group_for(&mut self, mailbox: &Mailbox) -> usize {
-        let (engine, worker) = (mailbox.control().engine(), mailbox.worker_index());
+        let (engine, worker) = (mailbox.as_control().engine(), mailbox.worker_index());
         let room = |members: &Members| {
             members.worker == worker
                 && Arc::ptr_eq(&members.engine, engine)

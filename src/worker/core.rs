@@ -515,6 +515,12 @@ impl Core {
 
     /// The worker ends: gives back all that is left, and ends every subscriber. Returns the broadcasts that were left.
     pub fn end(&mut self, engine: &Arc<Shared>, me: &Worker) -> u64 {
+        // Before the inbox is drained: see `PubSub::flush`.
+        let mailboxes = {
+            let mut guard = me.lane.log.lock();
+            guard.state().closed = true;
+            guard.state().mailboxes()
+        };
         let mut left = 0;
         while let Some(walk) = self.walks.pop_front() {
             self.settle(walk);
@@ -523,7 +529,7 @@ impl Core {
         for deferred in std::mem::take(&mut self.busy).into_values().flatten() {
             match deferred {
                 Deferred::Broadcast(_) => left += 1,
-                Deferred::Barrier(barrier) => barrier.reach(),
+                Deferred::Barrier(barrier) => barrier.abandon(),
                 Deferred::Op(op) => self.apply(engine, me, op),
                 Deferred::Leave(leaving) => {
                     if let Some(leaving) = Arc::into_inner(leaving) {
@@ -536,14 +542,9 @@ impl Core {
         while let Some(item) = unsafe { me.lane.inbox.pop() } {
             match item {
                 Item::Broadcast(_) => left += 1,
-                Item::Barrier { barrier, .. } => barrier.reach(),
+                Item::Barrier { barrier, .. } => barrier.abandon(),
             }
         }
-        let mailboxes = {
-            let mut guard = me.lane.log.lock();
-            guard.state().closed = true;
-            guard.state().mailboxes()
-        };
         // What was asked for and not applied: handlers that have yet to come must be told of the end too.
         self.apply_to(engine, me, me.lane.log.position());
         for index in 0..mailboxes {

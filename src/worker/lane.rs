@@ -177,13 +177,13 @@ impl<T, O, S, C> Lane<T, O, S, C> {
         let mut value = value;
         loop {
             self.room.register(Waker::from(parker.clone()));
+            // The worker opens the room once more after the phase has changed; what is in the inbox then is lost.
+            if gate.phase() == gate::CLOSED {
+                return false;
+            }
             match self.inbox.push(value, weight) {
                 Ok(()) => return true,
                 Err(back) => value = back,
-            }
-            // The worker opens the room once more after the phase has changed.
-            if gate.phase() == gate::CLOSED {
-                return false;
             }
             parker.wait(None);
         }
