@@ -21,7 +21,8 @@ use crate::sync::{Arc, Mutex, Parker, Weak, thread};
 use crate::topic::{Entry, Table};
 use crate::worker::barrier::Barrier;
 use crate::worker::gate::Gate;
-use crate::worker::{Item, SubscriberId, Worker, lane};
+use crate::worker::sleep::fence_before_notify;
+use crate::worker::{Item, SubscriberId, Worker};
 use shutdown::Ending;
 use std::time::Instant;
 
@@ -271,14 +272,23 @@ impl PubSub {
         if crate::worker::outbox::on_worker() {
             return Err(BroadcastError::OnWorker);
         }
+        let Some(pass) = engine.gate.enter(crate::sync::thread_hint::number()) else {
+            return Err(BroadcastError::Closed);
+        };
         let parker = Parker::new();
-        let workers = engine.workers.len();
-        let barrier = Arc::new(Barrier::new(workers as u32, &parker));
-        let all = u64::MAX >> (64 - workers);
-        let lane = |worker: usize| &engine.workers[worker].lane;
-        let make = || |worker: usize| Item::Barrier { barrier: barrier.clone(), position: lane(worker).log.position() };
-        lane::publish(&engine.gate, crate::sync::thread_hint::number(), lane, all, 0, true, make)
-            .map_err(|_| BroadcastError::Closed)?;
+        let barrier = Arc::new(Barrier::new(engine.workers.len() as u32, &parker));
+        for worker in &engine.workers {
+            let lane = &worker.lane;
+            let item = Item::Barrier { barrier: barrier.clone(), position: lane.log.position() };
+            if let Err(item) = lane.inbox.push(item, 0)
+                && !lane.push_waiting(&engine.gate, item, 0)
+            {
+                return Err(BroadcastError::Closed);
+            }
+            fence_before_notify();
+            worker.wake_if_asleep();
+        }
+        drop(pass);
         // A worker that is ending closes its log first and drains its inbox after: either it finds the barrier there, or we
         // find the log closed.
         if engine.workers.iter().any(|worker| worker.lane.log.lock().state().closed) {

@@ -174,12 +174,12 @@ fn send_small(
     let mut content = Some(content);
     let from_here = from.filter(|from| usize::from(from.worker) == worker.index);
     let mut afterwards = Afterwards::default();
-    let done = worker.lane.try_in_place(|core| {
+    let done = worker.lane.try_in_place(|core, position| {
         let topic = content.as_ref().expect("not taken yet").topic.clone();
         let message = || Message::for_workers(content.take().expect("taken once"), 1).take();
         let max = engine.config.in_place_members_max as usize;
         let from = from_here.map(|from| (from.place, from.generation));
-        let done = core.deliver_in_place(engine, worker, &topic, max, message, from);
+        let done = core.deliver_in_place(engine, worker, position, &topic, max, message, from);
         core.hand_over(&mut afterwards);
         done
     });

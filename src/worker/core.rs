@@ -165,7 +165,9 @@ impl Core {
 
     /// Applies the whole log, for want of anything else to do. Returns whether there was anything.
     fn catch_up(&mut self, engine: &Arc<Shared>, me: &Worker) -> bool {
-        let worked = self.apply_to(engine, me, me.lane.log.position());
+        // Not ahead of a broadcast that is on its way with an earlier position (`lane`, I2).
+        let position = me.lane.position_if_drained();
+        let worked = position.is_some_and(|position| self.apply_to(engine, me, position));
         self.change_slabs();
         if !self.emptied.is_empty() {
             self.hide_emptied(me);
@@ -483,18 +485,18 @@ impl Core {
     }
 
     /// Delivers a broadcast on the thread of its publisher, if that is cheap and keeps the order. `false`: it must go
-    /// through the inbox.
+    /// through the inbox. `position` is how far the log may be applied.
     pub fn deliver_in_place(
         &mut self,
         engine: &Arc<Shared>,
         me: &Worker,
+        position: u64,
         topic: &Entry,
         members_max: usize,
         message: impl FnOnce() -> Bias,
         from: Option<(Place, u32)>,
     ) -> bool {
-        let position = me.lane.log.position();
-        if !self.walks.is_empty() || position - self.log.applied() > IN_PLACE_LOG_MAX {
+        if !self.walks.is_empty() || position.saturating_sub(self.log.applied()) > IN_PLACE_LOG_MAX {
             return false;
         }
         self.apply_to(engine, me, position);
