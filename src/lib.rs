@@ -74,7 +74,7 @@ pub use {
 pub mod internals {
     pub use crate::message::refs;
     pub use crate::subscriber::{notify, ready, ring};
-    pub use crate::sync::Parker;
+    pub use crate::sync::{AtomicU32, Mutex, Parker};
     pub use crate::topic::state;
     pub use crate::worker::{baton, gate, inbox, lane, log, room, sleep};
 }

@@ -29,7 +29,7 @@ pub use real::*;
 #[cfg(not(fanfare_loom))]
 pub use stable::StableVec;
 
-use std::task::{Wake, Waker};
+use std::task::Wake;
 use std::time::Instant;
 
 /// The ordering given, or `Relaxed` when the mutant of that name is under test.
@@ -73,9 +73,10 @@ macro_rules! mutated {
     };
 }
 
+#[allow(hidden_glob_reexports, reason = "the macro `fence!` beside the function of that name")]
 pub(crate) use {fence, mutated, ord};
 
-/// Blocks one thread until somebody wakes it: the [`Waker`] of those who wait without an async runtime.
+/// Blocks one thread until somebody wakes it: the [`Waker`](std::task::Waker) of those who wait without an async runtime.
 ///
 /// `notified` is set by the waker (release) and taken by the sleeper (acquire), so that a wake before the sleep is kept
 /// and what the waker did before is seen after. The thread's own park token may be used up by others; the flag decides.
@@ -135,7 +136,8 @@ impl Wake for Parker {
 }
 
 /// Calls a waker, which is code of somebody else: a panic in it is caught and counted as nothing more than a wake.
-pub fn wake_caught(waker: Waker) {
+#[cfg(not(fanfare_loom))]
+pub fn wake_caught(waker: std::task::Waker) {
     // The waker is consumed and shares nothing with us, so there is no state that a panic could leave half done.
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
 }
