@@ -1,8 +1,9 @@
 //! How long one broadcast takes to reach all its subscribers.
 //!
-//! A delivery is, by group: `in the ring`, the message is in the subscriber's mailbox; `callback run`, its handler has run on
-//! its worker; `read by its owner`, a task or thread has taken it out. `full` mailboxes push their oldest message out at
-//! each delivery; `drained` ones were emptied before. Times end when the last delivery is made, stamped by who makes it.
+//! A delivery is, by group: `in the ring`, the message is in the subscriber's mailbox; `callback run`, its handler has
+//! run on its worker; `read by its owner`, a task or thread has taken it out. `full` mailboxes push their oldest
+//! message out at each delivery; `drained` ones were emptied before. Times end when the last delivery is made, stamped
+//! by who makes it.
 
 mod common;
 

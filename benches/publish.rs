@@ -1,9 +1,9 @@
 //! How long `broadcast` takes to return: what the publisher pays, whatever the number of subscribers.
 //!
-//! Nothing here waits for a full inbox: at most half of one is used before it is waited for. Criterion gives the mean of
-//! calls one after another, without a clock between them; below it stand the percentiles of single calls, which contain
-//! one reading of the clock (told first). One worker, so that it and the publisher have a processor each on a machine of
-//! two.
+//! Nothing here waits for a full inbox: at most half of one is used before it is waited for. Criterion gives the mean
+//! of calls one after another, without a clock between them; below it stand the percentiles of single calls, which
+//! contain one reading of the clock (told first). One worker, so that it and the publisher have a processor each on a
+//! machine of two.
 //!
 //! - `awake`: the worker spins, or is walking.
 //! - `asleep`: the worker sleeps at each call, which then contains its wake-up; beside it what that takes by itself.

@@ -1,8 +1,8 @@
 //! A lock-free, high-performance fan-out engine, to be embedded in servers for which latency matters.
 //!
 //! Subscribers subscribe to topics; a broadcast reaches every subscriber of its topic, at a cost to its publisher that
-//! does not grow with their number. It does what Phoenix.PubSub does on the BEAM, and carries one broadcast to a million
-//! subscribers in one process.
+//! does not grow with their number. It does what Phoenix.PubSub does on the BEAM, and carries one broadcast to a
+//! million subscribers in one process.
 //!
 //! ```
 //! use fanfare::PubSub;
@@ -26,19 +26,19 @@
 //! - [`PubSub`] is the engine: [`broadcast`](PubSub::broadcast) and its variants, [`Topic`] handles,
 //!   [`stats`](PubSub::stats), [`shutdown`](PubSub::shutdown).
 //! - A [`Subscriber`] is an identity with one bounded mailbox, subscribed to any number of topics. It splits into a
-//!   [`Control`] handle and a [`Mailbox`], which is read by a thread ([`recv`](Mailbox::recv) and the like) or by a task on
-//!   any executor (it is a `Stream`). What a full mailbox does is chosen when it is made: see [`Overflow`] and
+//!   [`Control`] handle and a [`Mailbox`], which is read by a thread ([`recv`](Mailbox::recv) and the like) or by a
+//!   task on any executor (it is a `Stream`). What a full mailbox does is chosen when it is made: see [`Overflow`] and
 //!   [`conflate_by`](SubscriberBuilder::conflate_by).
 //! - A [`MailboxSet`] lets one thread or task read thousands of mailboxes.
 //! - A [`Handler`] is a callback on a worker in place of a mailbox: the cheapest delivery.
-//! - A [`Message`] is a topic, an event and a [`Payload`]: JSON, bytes, or a Rust value that receivers in the process see
-//!   as it is and that is encoded at most once.
+//! - A [`Message`] is a topic, an event and a [`Payload`]: JSON, bytes, or a Rust value that receivers in the process
+//!   see as it is and that is encoded at most once.
 //! - A [`Dispatcher`] lets one broadcast decide for each subscription.
 //!
 //! # What it promises
 //!
-//! [`PubSub`] has the order of delivery; [`Overflow`] what may be lost, and that nothing else is; `docs/guide.md` all of
-//! it at length, and `docs/internals.md` how it is kept.
+//! [`PubSub`] has the order of delivery; [`Overflow`] what may be lost, and that nothing else is; `docs/guide.md` all
+//! of it at length, and `docs/internals.md` how it is kept.
 //!
 //! # Features
 //!

@@ -1,5 +1,5 @@
-//! A broadcast reaches exactly the subscribers of its moment: all whose subscribe had returned before it was called, none
-//! whose subscribe was called after it returned, and likewise for leaving.
+//! A broadcast reaches exactly the subscribers of its moment: all whose subscribe had returned before it was called,
+//! none whose subscribe was called after it returned, and likewise for leaving.
 
 mod common;
 
@@ -127,7 +127,8 @@ fn check(sent: &[Sent], guests: &mut [Guest]) {
                 continue;
             }
             let (came, went) = (guest.came, guest.went);
-            let said = format!("broadcast {n} at {span:?}; subscribed {} times at {came:?}; left at {went:?}", guest.times);
+            let said =
+                format!("broadcast {n} at {span:?}; subscribed {} times at {came:?}; left at {went:?}", guest.times);
             let gone = went.is_some_and(|went| went.is_before(&span));
             let stayed = went.is_none_or(|went| span.is_before(&went));
             if gone || span.is_before(&came) {
@@ -156,7 +157,8 @@ fn exactly_the_subscribers_of_the_moment_of_topics_whose_walks_are_suspended() {
     let _watchdog = watch();
     matrix(|setup, pubsub| {
         // Two topics that are large on every worker and a small one beside them.
-        let fillers: Vec<_> = (0..setup.workers).flat_map(|worker| fill(&pubsub, worker, &["a", "b"], MANY / 2)).collect();
+        let fillers: Vec<_> =
+            (0..setup.workers).flat_map(|worker| fill(&pubsub, worker, &["a", "b"], MANY / 2)).collect();
         come_and_go(&pubsub, &["a", "b", "c"], 2, 50);
         drop(fillers);
     });

@@ -1,10 +1,10 @@
-//! For one publisher and one topic, each subscriber sees messages in publishing order, however it reads and by whichever
-//! way they come.
+//! For one publisher and one topic, each subscriber sees messages in publishing order, however it reads and by
+//! whichever way they come.
 
 mod common;
 
 use common::{Blocker, Notes, Setup, matrix, number, numbers, value, watch};
-use fanfare::{Message, MailboxSet, PubSub, SetEvent, Subscriber};
+use fanfare::{MailboxSet, Message, PubSub, SetEvent, Subscriber};
 use std::sync::Mutex;
 use std::thread;
 

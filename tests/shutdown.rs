@@ -142,7 +142,10 @@ fn after_a_shutdown_every_call_says_closed() {
         assert_eq!(handler.close_reason(), Some(CloseReason::Shutdown));
         assert_eq!(pubsub.subscriber().build().unwrap_err(), SubscribeError::Closed);
         assert_eq!(pubsub.subscriber().conflate_by(value).unwrap_err(), SubscribeError::Closed);
-        assert_eq!(pubsub.subscriber().handler(|_: &Message, _: &mut Context<'_>| {}).unwrap_err(), SubscribeError::Closed);
+        assert_eq!(
+            pubsub.subscriber().handler(|_: &Message, _: &mut Context<'_>| {}).unwrap_err(),
+            SubscribeError::Closed
+        );
         control.close();
         assert_eq!(read_all(&mut mailbox), [Read::Number(1), Read::Closed(CloseReason::Shutdown)]);
     });

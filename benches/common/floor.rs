@@ -1,4 +1,5 @@
-//! The floor under all fan-out into mailboxes: one ring of 8 handles in a 64-byte line per subscriber, and nothing else.
+//! The floor under all fan-out into mailboxes: one ring of 8 handles in a 64-byte line per subscriber, and nothing
+//! else.
 //!
 //! Two threads walk one half of the lines each, writing a handle into each. There is no list, no topic, no reader to
 //! wake, no count: what an engine costs above this is what its features cost.

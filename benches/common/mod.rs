@@ -105,8 +105,8 @@ impl Engine {
         self.topic.broadcast("event", self.payload.clone()).unwrap();
     }
 
-    /// Broadcasts once, and waits. Returns the time to the last delivery, as the worker that made it stamped it; for what
-    /// the caller delivered in place, to the return.
+    /// Broadcasts once, and waits. Returns the time to the last delivery, as the worker that made it stamped it; for
+    /// what the caller delivered in place, to the return.
     pub fn broadcast_and_wait(&self) -> Duration {
         let before = self.pubsub.stats().in_place;
         let begin = Instant::now();

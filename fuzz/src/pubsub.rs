@@ -1,11 +1,12 @@
 //! Target `pubsub`: operations on topics and subscribers, against a plain single-threaded model.
 //!
-//! The model knows nothing of workers, logs or rings: a broadcast is appended to the queue of each subscription, and a full
-//! queue does what its policy says. After a `flush` what the engine delivered must be exactly that.
+//! The model knows nothing of workers, logs or rings: a broadcast is appended to the queue of each subscription, and a
+//! full queue does what its policy says. After a `flush` what the engine delivered must be exactly that.
 
 use arbitrary::{Arbitrary, Unstructured};
 use fanfare::{
-    CloseReason, Context, HandlerSubscriber, Message, Overflow, Payload, PubSub, SubscribeError, Subscriber, TryRecvError,
+    CloseReason, Context, HandlerSubscriber, Message, Overflow, Payload, PubSub, SubscribeError, Subscriber,
+    TryRecvError,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -165,7 +166,9 @@ impl World {
                     self.broadcast(topic as usize % TOPICS, None);
                 }
             }
-            Op::BroadcastFrom { topic, slot } => self.broadcast(topic as usize % TOPICS, Some(slot as usize % SUBSCRIBERS)),
+            Op::BroadcastFrom { topic, slot } => {
+                self.broadcast(topic as usize % TOPICS, Some(slot as usize % SUBSCRIBERS))
+            }
             Op::Read { slot, many } => {
                 self.flush();
                 if let Some(slot) = self.slot(slot) {

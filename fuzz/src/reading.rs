@@ -1,4 +1,5 @@
-//! Target `reading`: every way to read a mailbox, mixed, against a queue; mailboxes in and out of sets, and conflating ones.
+//! Target `reading`: every way to read a mailbox, mixed, against a queue; mailboxes in and out of sets, and conflating
+//! ones.
 
 use arbitrary::{Arbitrary, Unstructured};
 use fanfare::{Mailbox, MailboxSet, Message, Payload, PubSub, SetEvent, SetKey, TryRecvError};

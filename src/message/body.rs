@@ -188,7 +188,8 @@ impl Drop for Bias {
     }
 }
 
-/// References of one message, given back when dropped. Dropping the last drops the payload, which may run code of users.
+/// References of one message, given back when dropped. Dropping the last drops the payload, which may run code of
+/// users.
 #[derive(Debug)]
 pub(crate) struct References {
     cell: CellRef,

@@ -122,8 +122,8 @@ impl Payload {
         Payload::Binary(bytes.into())
     }
 
-    /// A Rust value. Receivers in the process downcast it at no cost; it is encoded at most once, when the first receiver
-    /// asks for its JSON.
+    /// A Rust value. Receivers in the process downcast it at no cost; it is encoded at most once, when the first
+    /// receiver asks for its JSON.
     pub fn typed<T: Serialize + Any + Send + Sync>(value: T) -> Payload {
         Payload::Typed(Typed(Arc::new(WithEncoding { json: OnceLock::new(), value })))
     }

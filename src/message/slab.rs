@@ -4,13 +4,13 @@
 //! first needed and never moved or freed, so a cell's address is good for ever; chunks are as many as the most messages
 //! that were alive at once needed.
 //!
-//! Free cells are kept in chains of [`CHAIN`], linked through the cells. Each thread has up to two chains of its own and
-//! hands whole ones to, and takes them from, a depot under a lock, so that publishers that only allocate and readers that
-//! only free meet once in [`CHAIN`] messages.
+//! Free cells are kept in chains of [`CHAIN`], linked through the cells. Each thread has up to two chains of its own
+//! and hands whole ones to, and takes them from, a depot under a lock, so that publishers that only allocate and
+//! readers that only free meet once in [`CHAIN`] messages.
 //!
 //! - I1. A cell is free (in one chain of one thread or the depot), or in use with a content and a count of references
-//!   above zero, or in the hands of the one who brought the count to zero. It is written only in the first and last case,
-//!   by the one who has it.
+//!   above zero, or in the hands of the one who brought the count to zero. It is written only in the first and last
+//!   case, by the one who has it.
 //! - I2. The depot's lock passes what a thread did with a chain's cells on to the next thread that takes the chain.
 //!
 //! Trusted, not modelled: the chains. The counts are modelled in `loom-tests/tests/refs.rs`.

@@ -1,7 +1,7 @@
 //! How an engine is made.
 
-use super::error::{ConfigError, TopicError};
 use super::PubSub;
+use super::error::{ConfigError, TopicError};
 use crate::subscriber::ring::CAPACITY_MAX;
 use crate::sync::thread;
 use crate::topic::state::WORKERS_MAX;
@@ -131,8 +131,8 @@ impl Builder {
         self
     }
 
-    /// Deliveries that the broadcasts in a worker's inbox may stand for: from 64 to 2^35. An empty inbox takes a broadcast of
-    /// any size. The default, 33 million, is about a tenth of a second of work.
+    /// Deliveries that the broadcasts in a worker's inbox may stand for: from 64 to 2^35. An empty inbox takes a
+    /// broadcast of any size. The default, 33 million, is about a tenth of a second of work.
     pub fn inbox_deliveries_max(mut self, deliveries: u64) -> Self {
         self.inbox_deliveries_max = deliveries;
         self
@@ -184,7 +184,12 @@ impl Builder {
             let next = self.inbox_entries_max.next_power_of_two() as u64;
             let (given, min) = (self.inbox_entries_max as u64, next / 2);
             // The nearest powers of two on both sides.
-            return Err(ConfigError::OutOfRange { option: "inbox_entries_max, a power of two,", given, min, max: next });
+            return Err(ConfigError::OutOfRange {
+                option: "inbox_entries_max, a power of two,",
+                given,
+                min,
+                max: next,
+            });
         }
         within("inbox_deliveries_max", self.inbox_deliveries_max, 64, 1 << 35)?;
         within("topic_bytes_max", self.topic_bytes_max as u64, 1, 1 << 20)?;

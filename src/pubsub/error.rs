@@ -23,7 +23,9 @@ impl fmt::Display for TopicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TopicError::Empty => f.write_str("a topic's name cannot be empty"),
-            TopicError::TooLong { bytes, max } => write!(f, "a topic's name of {bytes} bytes is over the limit of {max}"),
+            TopicError::TooLong { bytes, max } => {
+                write!(f, "a topic's name of {bytes} bytes is over the limit of {max}")
+            }
         }
     }
 }
@@ -41,8 +43,8 @@ pub enum SubscribeError {
     /// The engine is shut down.
     Closed,
     /// The subscriber has as many subscriptions as it may: see
-    /// [`Builder::subscriptions_max`](crate::Builder::subscriptions_max). Those that it has given up count until their worker
-    /// has removed them.
+    /// [`Builder::subscriptions_max`](crate::Builder::subscriptions_max). Those that it has given up count until their
+    /// worker has removed them.
     TooManySubscriptions {
         /// The limit.
         max: u32,
@@ -72,7 +74,9 @@ impl fmt::Display for SubscribeError {
             SubscribeError::Topic(error) => error.fmt(f),
             SubscribeError::SubscriberClosed => f.write_str("the subscriber is closed"),
             SubscribeError::Closed => f.write_str("the engine is shut down"),
-            SubscribeError::TooManySubscriptions { max } => write!(f, "the subscriber has {max} subscriptions, the limit"),
+            SubscribeError::TooManySubscriptions { max } => {
+                write!(f, "the subscriber has {max} subscriptions, the limit")
+            }
             SubscribeError::TooManySubscribers => f.write_str("the worker has as many subscribers as it can number"),
             SubscribeError::Capacity { given, max } => {
                 write!(f, "a mailbox's capacity is from 1 to {max} messages, not {given}")
@@ -131,8 +135,8 @@ pub enum BroadcastError {
     Topic(TopicError),
     /// The engine is shut down, or shutting down.
     Closed,
-    /// An inbox was full and the call does not wait: `try_broadcast`, or any broadcast on a worker's own thread (where the
-    /// outbox was full too). What was to be sent comes back.
+    /// An inbox was full and the call does not wait: `try_broadcast`, or any broadcast on a worker's own thread (where
+    /// the outbox was full too). What was to be sent comes back.
     Full(Box<Rejected>),
     /// There is no node of that name.
     NoSuchNode(String),

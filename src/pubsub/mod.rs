@@ -7,8 +7,8 @@ mod publish;
 mod shutdown;
 mod stats;
 
-pub use config::{Builder, Idle, Wait};
 pub(crate) use config::Config;
+pub use config::{Builder, Idle, Wait};
 pub use dispatch::{Dispatch, Dispatcher, SubscriptionRef};
 pub use error::{BroadcastError, ConfigError, Rejected, SubscribeError, TopicError};
 pub use publish::Outcome;
@@ -45,19 +45,19 @@ struct Owner {
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
-/// A fan-out engine. Handles are cheap to clone; when the last one is dropped the engine delivers what it has accepted and
-/// ends, as with [`shutdown`](PubSub::shutdown) without a deadline.
+/// A fan-out engine. Handles are cheap to clone; when the last one is dropped the engine delivers what it has accepted
+/// and ends, as with [`shutdown`](PubSub::shutdown) without a deadline.
 ///
 /// # Order
 ///
-/// A broadcast reaches exactly those who are subscribed when it is called: everybody whose `subscribe` had returned before,
-/// nobody whose `subscribe` is called after it returned; concurrent calls may go either way. Each subscriber sees the
-/// messages of one publisher on one topic in publishing order.
+/// A broadcast reaches exactly those who are subscribed when it is called: everybody whose `subscribe` had returned
+/// before, nobody whose `subscribe` is called after it returned; concurrent calls may go either way. Each subscriber
+/// sees the messages of one publisher on one topic in publishing order.
 ///
 /// # Delivery
 ///
-/// In memory and at most once: a message that was accepted reaches the mailbox or the handler of every member, unless the
-/// engine is shut down with a deadline that passes first; what a full mailbox does is its subscriber's choice
+/// In memory and at most once: a message that was accepted reaches the mailbox or the handler of every member, unless
+/// the engine is shut down with a deadline that passes first; what a full mailbox does is its subscriber's choice
 /// ([`Overflow`](crate::Overflow)). Nothing is kept for those who subscribe later.
 #[derive(Debug, Clone)]
 pub struct PubSub {
@@ -130,9 +130,9 @@ impl PubSub {
         Ok(Topic { entry, engine })
     }
 
-    /// Broadcasts to every subscriber of a topic. Returns when the message is on its way to each worker that has some, not
-    /// when it is delivered; the time that takes does not depend on their number. Waits while an inbox is full; on a
-    /// worker's own thread it never waits.
+    /// Broadcasts to every subscriber of a topic. Returns when the message is on its way to each worker that has some,
+    /// not when it is delivered; the time that takes does not depend on their number. Waits while an inbox is full; on
+    /// a worker's own thread it never waits.
     ///
     /// # Errors
     ///
@@ -161,9 +161,9 @@ impl PubSub {
         self.engine().publish(topic).from(from).send(event.into(), payload.into())
     }
 
-    /// As [`broadcast`](Self::broadcast), but never waits: if an inbox that it needs is full, nobody gets the message, and
-    /// it comes back. Once begun it finishes: should other publishers take the room between the look and the push, it
-    /// waits the moment that the worker needs to make some.
+    /// As [`broadcast`](Self::broadcast), but never waits: if an inbox that it needs is full, nobody gets the message,
+    /// and it comes back. Once begun it finishes: should other publishers take the room between the look and the push,
+    /// it waits the moment that the worker needs to make some.
     ///
     /// # Errors
     ///
@@ -177,7 +177,8 @@ impl PubSub {
         self.engine().publish(topic).no_wait().send(event.into(), payload.into())
     }
 
-    /// As [`broadcast`](Self::broadcast), with a [`Dispatcher`] that decides for each subscription. It runs on the workers.
+    /// As [`broadcast`](Self::broadcast), with a [`Dispatcher`] that decides for each subscription. It runs on the
+    /// workers.
     ///
     /// # Errors
     ///
@@ -249,8 +250,8 @@ impl PubSub {
         self.engine().workers.len()
     }
 
-    /// Subscriptions to a topic. One counts from when `subscribe` is called until its worker has removed it, shortly after
-    /// the unsubscribe or the drop; after [`flush`](Self::flush) those are counted out too.
+    /// Subscriptions to a topic. One counts from when `subscribe` is called until its worker has removed it, shortly
+    /// after the unsubscribe or the drop; after [`flush`](Self::flush) those are counted out too.
     pub fn subscriber_count(&self, topic: &str) -> usize {
         self.engine().topics.look_up(topic, |entry| entry.map_or(0, |entry| entry.state.subscriptions() as usize))
     }
@@ -260,13 +261,14 @@ impl PubSub {
         self.engine().topics.names()
     }
 
-    /// Waits until everything that was accepted before has been delivered, and every subscribe, unsubscribe and drop before
-    /// has been applied. Returns when the last worker came to that point. What handlers publish meanwhile is not waited for.
+    /// Waits until everything that was accepted before has been delivered, and every subscribe, unsubscribe and drop
+    /// before has been applied. Returns when the last worker came to that point. What handlers publish meanwhile is
+    /// not waited for.
     ///
     /// # Errors
     ///
-    /// [`BroadcastError::Closed`], also if the engine is shut down meanwhile with a deadline that passes; on a worker's thread
-    /// [`BroadcastError::OnWorker`], since it would wait for itself.
+    /// [`BroadcastError::Closed`], also if the engine is shut down meanwhile with a deadline that passes; on a
+    /// worker's thread [`BroadcastError::OnWorker`], since it would wait for itself.
     pub fn flush(&self) -> Result<Instant, BroadcastError> {
         let engine = self.engine();
         if crate::worker::outbox::on_worker() {
@@ -289,8 +291,8 @@ impl PubSub {
             worker.wake_if_asleep();
         }
         drop(pass);
-        // A worker that is ending closes its log first and drains its inbox after: either it finds the barrier there, or we
-        // find the log closed.
+        // A worker that is ending closes its log first and drains its inbox after: either it finds the barrier there,
+        // or we find the log closed.
         if engine.workers.iter().any(|worker| worker.lane.log.lock().state().closed) {
             return Err(BroadcastError::Closed);
         }

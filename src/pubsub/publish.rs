@@ -1,12 +1,12 @@
 //! How a broadcast goes out.
 //!
 //! Up to three ways, by who calls and what is there: nobody subscribed, nothing is made or counted; a small topic of
-//! mailboxes whose worker idles, the caller delivers in place under the worker's baton; otherwise an entry goes into the
-//! inbox of each worker that has members.
+//! mailboxes whose worker idles, the caller delivers in place under the worker's baton; otherwise an entry goes into
+//! the inbox of each worker that has members.
 
+use super::Shared;
 use super::dispatch::Dispatcher;
 use super::error::{BroadcastError, Rejected};
-use super::Shared;
 use crate::message::{Bias, Content, Event, Message, Payload};
 use crate::sync::{Arc, Ordering, thread_hint};
 use crate::topic::Entry;

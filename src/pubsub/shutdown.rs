@@ -1,8 +1,8 @@
 //! How an engine ends.
 //!
-//! The protocol is the gate's ([`gate`](crate::worker::gate)): calls from outside are refused at once; handlers may publish;
-//! when nothing is on its way any more, or at the deadline, the phase becomes `CLOSED`, and the workers end. It is the
-//! workers themselves that find out: whichever idles looks. The one who asked only waits.
+//! The protocol is the gate's ([`gate`](crate::worker::gate)): calls from outside are refused at once; handlers may
+//! publish; when nothing is on its way any more, or at the deadline, the phase becomes `CLOSED`, and the workers end.
+//! It is the workers themselves that find out: whichever idles looks. The one who asked only waits.
 
 use super::{BroadcastError, Owner, PubSub, Shared};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Parker, thread, wake_caught};
@@ -100,10 +100,10 @@ impl Shared {
 }
 
 impl PubSub {
-    /// Shuts the engine down. Calls from outside get `Closed` at once; handlers may publish until everything accepted has
-    /// been delivered, or until `deadline` has passed. Then every subscriber is closed with
-    /// [`CloseReason::Shutdown`](crate::CloseReason): what is in a mailbox can still be read. Waits for the workers to end:
-    /// past the deadline, for a second at most.
+    /// Shuts the engine down. Calls from outside get `Closed` at once; handlers may publish until everything accepted
+    /// has been delivered, or until `deadline` has passed. Then every subscriber is closed with
+    /// [`CloseReason::Shutdown`](crate::CloseReason): what is in a mailbox can still be read. Waits for the workers to
+    /// end: past the deadline, for a second at most.
     ///
     /// # Errors
     ///

@@ -26,7 +26,8 @@ impl SubscriberBuilder {
         SubscriberBuilder { engine, capacity: INLINE, overflow: Overflow::default(), worker: None }
     }
 
-    /// How many unread messages the mailbox holds, exactly. The default, 8, is the cheapest: such a mailbox is one cache line.
+    /// How many unread messages the mailbox holds, exactly. The default, 8, is the cheapest: such a mailbox is one
+    /// cache line.
     pub fn capacity(mut self, messages: usize) -> Self {
         self.capacity = messages;
         self
@@ -38,8 +39,8 @@ impl SubscriberBuilder {
         self
     }
 
-    /// The worker on which it lives, by number. By default subscribers are spread evenly; those made on a worker's thread
-    /// live there.
+    /// The worker on which it lives, by number. By default subscribers are spread evenly; those made on a worker's
+    /// thread live there.
     pub fn worker(mut self, worker: usize) -> Self {
         self.worker = Some(worker);
         self
@@ -85,8 +86,8 @@ impl SubscriberBuilder {
         Ok(Subscriber::new(Mailbox::ring(Control::new(self.engine, id), wide)))
     }
 
-    /// Makes a subscriber whose mailbox keeps the latest message of each key: a new one takes the place of the unread one of
-    /// the same key. A new key in a full mailbox drops the oldest key, and the reader finds
+    /// Makes a subscriber whose mailbox keeps the latest message of each key: a new one takes the place of the unread
+    /// one of the same key. A new key in a full mailbox drops the oldest key, and the reader finds
     /// [`RecvError::Lagged`](super::RecvError). The capacity is in keys.
     ///
     /// The key function runs on the worker; a panic in it closes this subscriber alone, with

@@ -1,14 +1,15 @@
 //! The conflating mailbox: the latest unread message of each key.
 //!
 //! It is a handler on its worker, which asks the user's function for the key and puts the message into a queue that it
-//! shares with the reader, under a lock that either holds for a constant time. A new message of a key that is unread takes
-//! that one's place and is counted; a new key in a full queue drops the oldest key, and the reader is told at the front.
+//! shares with the reader, under a lock that either holds for a constant time. A new message of a key that is unread
+//! takes that one's place and is counted; a new key in a full queue drops the oldest key, and the reader is told at
+//! the front.
 
+use super::CloseReason;
 use super::handler::{Context, Handler};
 use super::mailbox::TryRecvError;
 use super::notify::{Notify, ended, fence_before_fire};
 use super::ready::Group;
-use super::CloseReason;
 use crate::Message;
 use crate::sync::{Arc, AtomicU32, Mutex, Ordering, wake_caught};
 use std::collections::{HashMap, VecDeque};

@@ -9,12 +9,14 @@ use super::{Control, Mailbox, RecvError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The oldest unread message goes. The reader finds [`RecvError::Lagged`] with the exact number at the place of the gap.
+    /// The oldest unread message goes. The reader finds [`RecvError::Lagged`] with the exact number at the place of
+    /// the gap.
     #[default]
     DropOldest,
     /// The new message is refused and counted in [`Mailbox::refused`]; those in the mailbox stay.
     DropNewest,
-    /// The subscriber is closed with [`CloseReason::Overflow`]; the reader can read what is in the mailbox, then finds that.
+    /// The subscriber is closed with [`CloseReason::Overflow`]; the reader can read what is in the mailbox, then finds
+    /// that.
     Close,
 }
 

@@ -38,13 +38,13 @@ impl Control {
         self.id
     }
 
-    /// Subscribes to a topic. Every broadcast called after this returned is delivered; none that had returned before this
-    /// was called is. A second subscription to the same topic means a second delivery of each message.
+    /// Subscribes to a topic. Every broadcast called after this returned is delivered; none that had returned before
+    /// this was called is. A second subscription to the same topic means a second delivery of each message.
     ///
     /// # Errors
     ///
-    /// [`SubscribeError`]: the topic's name is not within the limits, the subscriber has as many subscriptions as it may, or
-    /// it or the engine is closed.
+    /// [`SubscribeError`]: the topic's name is not within the limits, the subscriber has as many subscriptions as it
+    /// may, or it or the engine is closed.
     pub fn subscribe(&self, topic: &str) -> Result<(), SubscribeError> {
         self.subscribe_inner(topic, None)
     }
@@ -118,17 +118,18 @@ impl Control {
         }
     }
 
-    /// Ends every subscription of this subscriber to a topic; without any it does nothing. Nothing that is published after
-    /// this returned arrives; what is in the mailbox already stays there.
+    /// Ends every subscription of this subscriber to a topic; without any it does nothing. Nothing that is published
+    /// after this returned arrives; what is in the mailbox already stays there.
     ///
     /// # Errors
     ///
     /// [`SubscribeError::SubscriberClosed`] and [`SubscribeError::Closed`].
     pub fn unsubscribe(&self, topic: &str) -> Result<(), SubscribeError> {
         let SubscriberId { place, generation, worker } = self.id;
-        let found = self.engine.topics.look_up(topic, |entry| {
-            entry.filter(|entry| entry.state.workers() & 1 << worker != 0).cloned()
-        });
+        let found = self
+            .engine
+            .topics
+            .look_up(topic, |entry| entry.filter(|entry| entry.state.workers() & 1 << worker != 0).cloned());
         let worker = self.worker();
         let mut guard = worker.lane.log.lock();
         if guard.state().closed {
@@ -146,8 +147,8 @@ impl Control {
         Ok(())
     }
 
-    /// Closes the subscriber: it gets nothing that is published after this returned. The reader of a mailbox can read what
-    /// is in it, and then finds [`CloseReason::Dropped`]; a handler's `on_close` is called on its worker.
+    /// Closes the subscriber: it gets nothing that is published after this returned. The reader of a mailbox can read
+    /// what is in it, and then finds [`CloseReason::Dropped`]; a handler's `on_close` is called on its worker.
     pub fn close(&self) {
         let SubscriberId { place, generation, .. } = self.id;
         let worker = self.worker();

@@ -1,8 +1,8 @@
 //! Handlers: subscribers whose callback runs on their worker, the cheapest delivery there is.
 //!
-//! Handlers of one type lie in one slab of their worker, in chunks of contiguous slots, so that a walk calls one function on
-//! neighbouring state. A panic is caught: it ends that handler alone. One guard around a run of calls, resumed behind the one
-//! that panicked, costs next to nothing.
+//! Handlers of one type lie in one slab of their worker, in chunks of contiguous slots, so that a walk calls one
+//! function on neighbouring state. A panic is caught: it ends that handler alone. One guard around a run of calls,
+//! resumed behind the one that panicked, costs next to nothing.
 
 use super::Control;
 use crate::message::{Event, Message, Payload};
@@ -15,8 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a handler subscriber does with its messages.
 ///
-/// Every closure `FnMut(&Message, &mut Context<'_>)` is one. Callbacks run on the subscriber's worker, one at a time and in
-/// order; while one runs, everything else on that worker waits, so they must not block.
+/// Every closure `FnMut(&Message, &mut Context<'_>)` is one. Callbacks run on the subscriber's worker, one at a time
+/// and in order; while one runs, everything else on that worker waits, so they must not block.
 ///
 /// A panic in `on_message` ends this handler alone: it is dropped, its subscriptions go, the panic is counted in
 /// [`Stats::panics`](crate::Stats) and its [`Control::close_reason`] says `Panicked`.
@@ -38,8 +38,8 @@ impl<F: FnMut(&Message, &mut Context<'_>) + Send + 'static> Handler for F {
 
 /// What a handler may do while it runs.
 ///
-/// Its broadcasts never wait: what does not fit into an inbox goes to the worker's own outbox, in order, and if that is full
-/// too the call returns [`BroadcastError::Full`].
+/// Its broadcasts never wait: what does not fit into an inbox goes to the worker's own outbox, in order, and if that
+/// is full too the call returns [`BroadcastError::Full`].
 #[derive(Debug)]
 pub struct Context<'a> {
     engine: &'a Arc<Shared>,

@@ -56,7 +56,11 @@ impl Subscriber {
     /// # Errors
     ///
     /// As there.
-    pub fn subscribe_with<T: std::any::Any + Send + Sync>(&self, topic: &str, metadata: T) -> Result<(), SubscribeError> {
+    pub fn subscribe_with<T: std::any::Any + Send + Sync>(
+        &self,
+        topic: &str,
+        metadata: T,
+    ) -> Result<(), SubscribeError> {
         self.mailbox.as_control().subscribe_with(topic, metadata)
     }
 
@@ -99,8 +103,8 @@ impl std::error::Error for Lagged {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// So many messages were dropped here, because the reader was slow. The subscriber is still subscribed, and the next
-    /// read goes on behind the gap.
+    /// So many messages were dropped here, because the reader was slow. The subscriber is still subscribed, and the
+    /// next read goes on behind the gap.
     Lagged(u64),
     /// The subscriber is closed, and everything that was in the mailbox has been read.
     Closed(CloseReason),
@@ -256,8 +260,8 @@ impl Mailbox {
         self.len() == 0
     }
 
-    /// Messages that this mailbox refused when it was full, so far: with [`Overflow::DropNewest`](super::Overflow) all that
-    /// were lost, with [`Overflow::Close`](super::Overflow) the one that closed it.
+    /// Messages that this mailbox refused when it was full, so far: with [`Overflow::DropNewest`](super::Overflow) all
+    /// that were lost, with [`Overflow::Close`](super::Overflow) the one that closed it.
     pub fn refused(&self) -> u64 {
         match &self.0 {
             Kind::Ring(ring) => ring.worker().cold(ring.index()).refused.load(Ordering::Acquire),
@@ -419,7 +423,9 @@ impl Mailbox {
     pub(super) fn take_batch(&mut self) -> Result<Batch<BATCH>, TryRecvError> {
         match &mut self.0 {
             Kind::Ring(ring) => ring.take(BATCH),
-            Kind::Conflating(conflating) => conflating.queue.try_recv().map(|message| Batch::of(std::iter::once(message))),
+            Kind::Conflating(conflating) => {
+                conflating.queue.try_recv().map(|message| Batch::of(std::iter::once(message)))
+            }
         }
     }
 

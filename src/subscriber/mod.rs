@@ -13,20 +13,20 @@ mod builder;
 #[cfg(not(fanfare_loom))]
 mod conflate;
 #[cfg(not(fanfare_loom))]
+mod contract;
+#[cfg(not(fanfare_loom))]
 mod control;
 #[cfg(not(fanfare_loom))]
 pub mod handler;
 #[cfg(not(fanfare_loom))]
 mod mailbox;
 #[cfg(not(fanfare_loom))]
-mod contract;
-#[cfg(not(fanfare_loom))]
 mod set;
 
 #[cfg(not(fanfare_loom))]
 pub use self::{
-    contract::{CloseReason, Overflow},
     builder::SubscriberBuilder,
+    contract::{CloseReason, Overflow},
     control::Control,
     handler::{Context, Handler, HandlerSubscriber},
     mailbox::{Lagged, Mailbox, RecvError, RecvTimeoutError, Subscriber, TryRecvError},

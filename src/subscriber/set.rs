@@ -1,12 +1,12 @@
 //! `MailboxSet`: one thread or task reads thousands of mailboxes.
 //!
-//! The set finds those with messages through ready words ([`ready`](super::ready)), so a wait costs by the mailboxes that
-//! have something and not by those that are in the set. Messages are lent to the reader and given back in bulk, which is
-//! what makes reading through a set several times cheaper than through each mailbox's own `recv`.
+//! The set finds those with messages through ready words ([`ready`](super::ready)), so a wait costs by the mailboxes
+//! that have something and not by those that are in the set. Messages are lent to the reader and given back in bulk,
+//! which is what makes reading through a set several times cheaper than through each mailbox's own `recv`.
 
+use super::CloseReason;
 use super::mailbox::{Lagged, Mailbox, TryRecvError};
 use super::ready::{GROUP, Group, SetWait, WORDS};
-use super::CloseReason;
 use crate::Message;
 use crate::message::ReleaseCache;
 use crate::pubsub::Shared;
@@ -33,8 +33,8 @@ pub enum SetEvent<'a> {
 
 /// Many mailboxes, read by one thread or task.
 ///
-/// A read costs by the mailboxes that have something, not by those that are in the set. Messages are lent to the reader and
-/// given back in bulk, which makes it several times cheaper than reading each mailbox by its own `recv`.
+/// A read costs by the mailboxes that have something, not by those that are in the set. Messages are lent to the
+/// reader and given back in bulk, which makes it several times cheaper than reading each mailbox by its own `recv`.
 ///
 /// Order holds within each mailbox; between mailboxes there is none.
 #[derive(Debug)]
@@ -132,8 +132,8 @@ impl MailboxSet {
         self.groups.get(key.0 as usize / GROUP)?.boxes.get(key.0 as usize % GROUP)?.as_ref()
     }
 
-    /// Calls `read` with what is in the set's mailboxes now: up to 64 messages of each that has some, and then the next.
-    /// Returns the number of calls; 0 means that there was nothing.
+    /// Calls `read` with what is in the set's mailboxes now: up to 64 messages of each that has some, and then the
+    /// next. Returns the number of calls; 0 means that there was nothing.
     pub fn try_read(&mut self, mut read: impl FnMut(SetKey, SetEvent<'_>)) -> usize {
         let calls = self.scan(&mut read);
         if calls == 0 {

@@ -42,11 +42,7 @@ macro_rules! ord {
 #[cfg(fanfare_loom)]
 macro_rules! ord {
     ($name:literal, $ordering:ident) => {
-        if $crate::sync::mutant($name) {
-            $crate::sync::Ordering::Relaxed
-        } else {
-            $crate::sync::Ordering::$ordering
-        }
+        if $crate::sync::mutant($name) { $crate::sync::Ordering::Relaxed } else { $crate::sync::Ordering::$ordering }
     };
 }
 
@@ -76,7 +72,8 @@ macro_rules! mutated {
 #[allow(hidden_glob_reexports, reason = "the macro `fence!` beside the function of that name")]
 pub(crate) use {fence, mutated, ord};
 
-/// Blocks one thread until somebody wakes it: the [`Waker`](std::task::Waker) of those who wait without an async runtime.
+/// Blocks one thread until somebody wakes it: the [`Waker`](std::task::Waker) of those who wait without an async
+/// runtime.
 ///
 /// `notified` is set by the waker (release) and taken by the sleeper (acquire), so that a wake before the sleep is kept
 /// and what the waker did before is seen after. The thread's own park token may be used up by others; the flag decides.
@@ -92,7 +89,8 @@ impl Parker {
         std::sync::Arc::new(Parker { thread: thread::current(), notified: AtomicBool::new(false) })
     }
 
-    /// The parker that the calling thread keeps for its own waits. A wake that comes late makes its next wait return early.
+    /// The parker that the calling thread keeps for its own waits. A wake that comes late makes its next wait return
+    /// early.
     #[cfg(not(fanfare_loom))]
     pub fn of_this_thread() -> std::sync::Arc<Parker> {
         thread_local! {

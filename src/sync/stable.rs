@@ -1,8 +1,9 @@
 //! `StableVec`: an array that grows while it is read, and whose elements never move.
 //!
 //! Elements live in chunks of [`CHUNK`]; a directory of chunk pointers is allocated once. Growing allocates a chunk of
-//! default values and stores its pointer; nothing is ever moved or freed before the array itself is dropped, so a reference
-//! to an element is good as long as the array is borrowed. This is what makes the engine's slabs type-stable.
+//! default values and stores its pointer; nothing is ever moved or freed before the array itself is dropped, so a
+//! reference to an element is good as long as the array is borrowed. This is what makes the engine's slabs
+//! type-stable.
 //!
 //! - I1. A directory entry goes from null to a chunk once, under `grow`, and never changes again.
 //! - I2. A chunk is a boxed slice of `CHUNK` elements, given up to the directory when it is published.

@@ -1,15 +1,16 @@
 //! The table of topics, from names to entries.
 //!
 //! The table is a `papaya` map: lookups take no lock and write only lines of their own thread; creating or dropping an
-//! entry touches one bucket; growth is incremental. What this module adds is the life of an entry ([`state`](super::state)) and its
-//! number, dense and reused, by which each worker finds its own members of the topic.
+//! entry touches one bucket; growth is incremental. What this module adds is the life of an entry
+//! ([`state`](super::state)) and its number, dense and reused, by which each worker finds its own members of the
+//! topic.
 //!
-//! - I1. An entry's number is its own until the entry's memory goes: whoever holds an `Arc` of it (a message on its way, a
-//!   worker's list) can look its number up without meeting another topic.
+//! - I1. An entry's number is its own until the entry's memory goes: whoever holds an `Arc` of it (a message on its
+//!   way, a worker's list) can look its number up without meeting another topic.
 
+use super::state::State;
 use crate::sync::{Arc, Mutex};
 use papaya::HashMap;
-use super::state::State;
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
 

@@ -19,7 +19,12 @@ pub struct Barrier {
 impl Barrier {
     /// A barrier of `parts` parts that wakes `parker` when the last is reached.
     pub fn new(parts: u32, parker: &std::sync::Arc<Parker>) -> Self {
-        Barrier { parts: AtomicU32::new(parts), at: Mutex::new(None), abandoned: AtomicBool::new(false), waker: Waker::from(parker.clone()) }
+        Barrier {
+            parts: AtomicU32::new(parts),
+            at: Mutex::new(None),
+            abandoned: AtomicBool::new(false),
+            waker: Waker::from(parker.clone()),
+        }
     }
 
     /// Adds parts, by someone who holds one.

@@ -3,12 +3,12 @@
 //! Everything here happens under the worker's baton. A broadcast is popped from the inbox, the control log is applied
 //! exactly as far as the broadcast's position, and the members of its topic are walked. A long walk is cut into slices:
 //!
-//! - I1. A topic with a suspended walk is *busy*. Broadcasts and changes of a busy topic wait, in order, in the topic's own
-//!   queue until the walk ends, so lists never change under a walk, and each broadcast meets exactly the members that it
-//!   should. Other topics go on.
-//! - I2. A subscriber that leaves does so behind everything that waits in busy topics: its leaving joins the queue of each,
-//!   and only when it has passed the last one is its reader told, or its place recycled. So it gets what was published
-//!   before it left and nothing else, and a walk needs no check whether a place still has the tenant it had.
+//! - I1. A topic with a suspended walk is *busy*. Broadcasts and changes of a busy topic wait, in order, in the
+//!   topic's own queue until the walk ends, so lists never change under a walk, and each broadcast meets exactly the
+//!   members that it should. Other topics go on.
+//! - I2. A subscriber that leaves does so behind everything that waits in busy topics: its leaving joins the queue of
+//!   each, and only when it has passed the last one is its reader told, or its place recycled. So it gets what was
+//!   published before it left and nothing else, and a walk needs no check whether a place still has the tenant it had.
 //! - I3. Within a slice no entry of the log is applied, so pointers read from mailbox lines in a slice stay good until
 //!   its end (`ready`, I4).
 //! - I4. What waits in queues of busy topics is bounded: with [`PARKED_MAX`] broadcasts there, nothing is popped.
@@ -55,7 +55,8 @@ pub struct Core {
     parked: usize,
     /// The generation of the last tenant that was removed, by kind and place.
     removed: Vec<Vec<u32>>,
-    /// What the log says of the slabs of handlers, in order: left to the worker's own thread, since it runs code of users.
+    /// What the log says of the slabs of handlers, in order: left to the worker's own thread, since it runs code of
+    /// users.
     postponed: Vec<Postponed>,
     /// Places to give back.
     free: Vec<Place>,
@@ -353,8 +354,8 @@ impl Core {
         removed
     }
 
-    /// Ends the subscriptions of one who leaves: now, but for those to busy topics, which end in the order of their queues,
-    /// where there may be subscriptions of it that have yet to begin (I2).
+    /// Ends the subscriptions of one who leaves: now, but for those to busy topics, which end in the order of their
+    /// queues, where there may be subscriptions of it that have yet to begin (I2).
     fn leave(&mut self, engine: &Arc<Shared>, me: &Worker, leaving: Leaving) {
         let mut gone: Vec<(Arc<Entry>, u64)> = Vec::new();
         let busy = &self.busy;
@@ -379,7 +380,8 @@ impl Core {
         }
     }
 
-    /// All subscriptions of one who leaves have ended: tells its reader, or gives back what it left and frees its place (I2).
+    /// All subscriptions of one who leaves have ended: tells its reader, or gives back what it left and frees its
+    /// place (I2).
     fn left(&mut self, me: &Worker, leaving: Leaving) {
         let (place, generation) = match leaving {
             Leaving::Closed { place, reason } => return self.end_line(me, place.index, reason),

@@ -1,15 +1,15 @@
 //! The walk itself: one message to a run of members.
 //!
-//! Mailboxes are written in batches of [`BATCH`]: first all rings, each prefetched well ahead; then one fence; then a look
-//! at each line, still in the cache, for readers that wait. So a fence and the ready words cost a fraction of a
+//! Mailboxes are written in batches of [`BATCH`]: first all rings, each prefetched well ahead; then one fence; then a
+//! look at each line, still in the cache, for readers that wait. So a fence and the ready words cost a fraction of a
 //! nanosecond a delivery.
 //!
 //! Not a reference is counted on the way: the deliveries are tallied and the message's count is settled once at the
 //! walk's end. Evicted messages are nearly always the same old one, so they are given back by runs.
 
 use super::Worker;
-use crate::CloseReason;
 use super::members::{List, Place};
+use crate::CloseReason;
 use crate::message::{Bias, References};
 use crate::pubsub::{Dispatch, Shared, SubscriptionRef};
 use crate::subscriber::handler::{Handlers, Run};
@@ -55,8 +55,8 @@ pub struct Walker {
     pub wakers: Vec<Waker>,
     /// The message evicted last, and how often in a row.
     evicted: (u32, u64),
-    /// References to give back when the baton has been given back: the last one of a message drops its payload, which may
-    /// run code of users.
+    /// References to give back when the baton has been given back: the last one of a message drops its payload, which
+    /// may run code of users.
     released: Vec<References>,
 }
 
@@ -79,8 +79,8 @@ impl Walker {
     /// Ends a slice: ready bits are set, waiting sets found, evicted messages given back.
     pub fn finish_slice(&mut self) {
         let wakers = &mut self.wakers;
-        // SAFETY: words were added since the worker last applied an entry of its log: it calls this before it applies one
-        // (`core`, I3), and between slices.
+        // SAFETY: words were added since the worker last applied an entry of its log: it calls this before it applies
+        // one (`core`, I3), and between slices.
         unsafe { self.gather.flush(|waker| wakers.push(waker)) };
         self.flush_evicted();
     }

@@ -12,8 +12,9 @@
 //! member and at a million. An unsubscribe finds the records by whichever is shorter, the topic's list or the
 //! subscriber's chain.
 //!
-//! Lists change in place. A walk in progress doesn't see that: the worker holds changes of a topic back while one of its
-//! walks is suspended (see [`core`](super::core)), so that no snapshot is needed; `docs/decisions/0002` has the reasons.
+//! Lists change in place. A walk in progress doesn't see that: the worker holds changes of a topic back while one of
+//! its walks is suspended (see [`core`](super::core)), so that no snapshot is needed; `docs/decisions/0002` has the
+//! reasons.
 
 use super::segments::Segments;
 use crate::sync::Arc;
@@ -187,12 +188,7 @@ impl Members {
 
     /// Removes the subscriptions of `place`, but for those to topics that `keep` says. Calls `removed` for each removed
     /// one.
-    pub fn remove_all(
-        &mut self,
-        place: Place,
-        keep: impl Fn(u32) -> bool,
-        mut removed: impl FnMut(&Arc<Entry>),
-    ) {
+    pub fn remove_all(&mut self, place: Place, keep: impl Fn(u32) -> bool, mut removed: impl FnMut(&Arc<Entry>)) {
         let mut record = *chain(&mut self.chains, place);
         while record != NONE {
             let here = self.records[record as usize];
@@ -339,8 +335,7 @@ mod tests {
     #[test]
     fn agrees_with_a_plain_map() {
         let table = Table::new();
-        let topics: Vec<_> =
-            (0..5).map(|i| table.begin_use(&format!("t{i}"), |state| state.add_handle())).collect();
+        let topics: Vec<_> = (0..5).map(|i| table.begin_use(&format!("t{i}"), |state| state.add_handle())).collect();
         let mut members = Members::new();
         let mut model: HashMap<(usize, Place), u64> = HashMap::new();
         let mut seed = 1_u64;
@@ -397,7 +392,11 @@ mod tests {
                         let record = members.records[list.members.record(position + i) as usize];
                         assert_eq!((record.list, record.position as usize), (number, position + i), "I1");
                         if let Some(metadata) = list.metadata(position + i) {
-                            assert_eq!(metadata.downcast_ref::<Place>(), Some(&place), "metadata moves with its member");
+                            assert_eq!(
+                                metadata.downcast_ref::<Place>(),
+                                Some(&place),
+                                "metadata moves with its member"
+                            );
                         }
                     }
                     position += list.run(position).len();

@@ -1,8 +1,8 @@
 //! Workers: one thread per core, each with its own members, mailboxes and inbox.
 //!
 //! [`lane`] is the shared side of a worker and the two ways to reach it; [`core`] is what the worker alone changes;
-//! [`run`] is its thread. The protocols in between each have a module: [`inbox`], [`log`], [`sleep`], [`baton`], [`room`],
-//! [`gate`].
+//! [`run`] is its thread. The protocols in between each have a module: [`inbox`], [`log`], [`sleep`], [`baton`],
+//! [`room`], [`gate`].
 
 pub mod baton;
 pub mod gate;
@@ -23,6 +23,8 @@ pub mod members;
 #[cfg(not(fanfare_loom))]
 pub mod outbox;
 #[cfg(not(fanfare_loom))]
+mod parts;
+#[cfg(not(fanfare_loom))]
 mod pin;
 #[cfg(all(not(fanfare_loom), feature = "server"))]
 pub mod poll;
@@ -30,7 +32,5 @@ pub mod poll;
 pub mod run;
 #[cfg(not(fanfare_loom))]
 mod segments;
-#[cfg(not(fanfare_loom))]
-mod parts;
 #[cfg(not(fanfare_loom))]
 pub use parts::*;

@@ -1,8 +1,9 @@
 //! What a worker's own thread knows of itself, and the broadcasts of its handlers that did not fit.
 //!
-//! A worker never waits for an inbox, its own or another's. A broadcast made on its thread goes into each inbox that has
-//! room; where one has none, or where earlier ones are still waiting for it, the entry goes to the worker's outbox, which is
-//! flushed in order before anything newer. When the outbox is full the call is refused, before anybody has received it.
+//! A worker never waits for an inbox, its own or another's. A broadcast made on its thread goes into each inbox that
+//! has room; where one has none, or where earlier ones are still waiting for it, the entry goes to the worker's
+//! outbox, which is flushed in order before anything newer. When the outbox is full the call is refused, before
+//! anybody has received it.
 
 use super::{Item, Worker};
 use crate::pubsub::Shared;
@@ -56,10 +57,11 @@ pub fn enter(engine: Arc<Shared>, worker: usize) {
 
 /// The worker of that engine whose thread this is.
 pub fn worker_of(engine: &Arc<Shared>) -> Option<usize> {
-    LOCAL.try_with(|local| {
-        local.borrow().as_ref().filter(|local| Arc::ptr_eq(&local.engine, engine)).map(|local| local.worker)
-    })
-    .unwrap_or(None)
+    LOCAL
+        .try_with(|local| {
+            local.borrow().as_ref().filter(|local| Arc::ptr_eq(&local.engine, engine)).map(|local| local.worker)
+        })
+        .unwrap_or(None)
 }
 
 /// Whether the calling thread is a worker's, of whatever engine.
@@ -91,7 +93,8 @@ impl Local {
     }
 }
 
-/// Pushes an entry, or keeps it in the outbox, and with it the call's pass if it needs one. Returns whether it was pushed.
+/// Pushes an entry, or keeps it in the outbox, and with it the call's pass if it needs one. Returns whether it was
+/// pushed.
 pub fn push(engine: &Arc<Shared>, worker: usize, item: Item, weight: u32, pass: Option<Arc<HeldPass>>) -> bool {
     LOCAL.with_borrow_mut(|local| {
         let local = local.as_mut().expect("called on a worker's thread");

@@ -233,7 +233,8 @@ pub struct Worker {
     pub wakes: AtomicU64,
 }
 
-/// Deliveries that count as one unit of an inbox's weight, so that small topics weigh nothing and are bounded by entries.
+/// Deliveries that count as one unit of an inbox's weight, so that small topics weigh nothing and are bounded by
+/// entries.
 const WEIGHT_UNIT: u64 = 64;
 
 /// What so many deliveries weigh in an inbox.

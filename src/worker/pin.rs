@@ -1,7 +1,7 @@
 //! Pinning a worker's thread to a processor.
 
-/// Pins the calling thread to the `index`th of the processors that it may run on, counted round. Returns whether it did:
-/// only on Linux, and only if the kernel agrees. A thread that could not be pinned runs anywhere.
+/// Pins the calling thread to the `index`th of the processors that it may run on, counted round. Returns whether it
+/// did: only on Linux, and only if the kernel agrees. A thread that could not be pinned runs anywhere.
 pub(super) fn pin(index: usize) -> bool {
     #[cfg(target_os = "linux")]
     {

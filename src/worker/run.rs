@@ -1,15 +1,15 @@
 //! A worker's thread.
 //!
-//! Round after round: take the baton, do a bounded piece of work, give it back; then, without it, wake readers, flush the
-//! outbox, wake those who wait for room. With nothing to do it idles without the baton, so that publishers may deliver in
-//! place, and then sleeps.
+//! Round after round: take the baton, do a bounded piece of work, give it back; then, without it, wake readers, flush
+//! the outbox, wake those who wait for room. With nothing to do it idles without the baton, so that publishers may
+//! deliver in place, and then sleeps.
 
+use super::Worker;
 use super::deliver::Afterwards;
 use super::gate;
 use super::outbox;
 use super::pin::pin;
 use super::sleep::{ParkSleeper, Sleeper, fence_before_notify};
-use super::Worker;
 use crate::pubsub::{Idle, Shared, Wait};
 use crate::sync::{Arc, spin_loop, thread, wake_caught};
 use std::io;

@@ -1,8 +1,8 @@
 //! A growing array of pairs `(place, record)` in two parallel columns, in pieces that never move once they are large.
 //!
-//! Up to [`FEW`] pairs lie inline: most topics have a member or two. From there to [`SEGMENT`] the columns are two vectors;
-//! beyond, each further [`SEGMENT`] pairs are one allocation. So growing copies at most [`SEGMENT`] pairs, whatever the
-//! size, and a walk reads places in long runs.
+//! Up to [`FEW`] pairs lie inline: most topics have a member or two. From there to [`SEGMENT`] the columns are two
+//! vectors; beyond, each further [`SEGMENT`] pairs are one allocation. So growing copies at most [`SEGMENT`] pairs,
+//! whatever the size, and a walk reads places in long runs.
 
 /// Pairs that need no allocation.
 const FEW: usize = 3;

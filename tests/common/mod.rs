@@ -1,5 +1,5 @@
-//! What the tests of promises share: engines of many configurations, a watchdog, messages that are numbers, and a way to
-//! hold a worker still so that a test decides what it finds when it goes on.
+//! What the tests of promises share: engines of many configurations, a watchdog, messages that are numbers, and a way
+//! to hold a worker still so that a test decides what it finds when it goes on.
 
 #![allow(dead_code)]
 
