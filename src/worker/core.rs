@@ -6,9 +6,9 @@
 //! - I1. A topic with a suspended walk is *busy*. Broadcasts and changes of a busy topic wait, in order, in the topic's own
 //!   queue until the walk ends, so lists never change under a walk, and each broadcast meets exactly the members that it
 //!   should. Other topics go on.
-//! - I2. A subscriber's place is recycled only after all its subscriptions have been removed, those in busy topics
-//!   included; a subscription that waited in a queue while its subscriber went is recognised by its generation.
-//!   So a walk needs no check whether a place still has the tenant it had.
+//! - I2. A subscriber that leaves does so behind everything that waits in busy topics: its leaving joins the queue of each,
+//!   and only when it has passed the last one is its reader told, or its place recycled. So it gets what was published
+//!   before it left and nothing else, and a walk needs no check whether a place still has the tenant it had.
 //! - I3. Within a slice no entry of the log is applied, so pointers read from mailbox lines in a slice stay good until
 //!   its end (`ready`, I4).
 //! - I4. What waits in queues of busy topics is bounded: with [`PARKED_MAX`] broadcasts there, nothing is popped.
@@ -87,7 +87,18 @@ enum Postponed {
 enum Deferred {
     Broadcast(Broadcast),
     Op(Op),
+    /// Shared by the queues of all topics that were busy; whoever has it last ends it (I2).
+    Leave(Arc<Leaving>),
     Barrier(Arc<Barrier>),
+}
+
+/// A subscriber whose subscriptions end.
+#[derive(Debug)]
+enum Leaving {
+    /// A mailbox that was closed, and is still its reader's.
+    Closed { place: Place, reason: CloseReason },
+    /// A subscriber that is gone.
+    Gone { place: Place, generation: u32 },
 }
 
 impl Core {
@@ -248,6 +259,12 @@ impl Core {
         while let Some(deferred) = queue.pop_front() {
             match deferred {
                 Deferred::Op(op) => self.apply(engine, me, op),
+                Deferred::Leave(leaving) => {
+                    self.remove_from(engine, &entry, leaving.place());
+                    if let Some(leaving) = Arc::into_inner(leaving) {
+                        self.left(me, leaving);
+                    }
+                }
                 Deferred::Barrier(barrier) => barrier.reach(),
                 Deferred::Broadcast(broadcast) => {
                     self.parked -= 1;
@@ -299,10 +316,8 @@ impl Core {
             Op::Subscribe { topic, place, generation, metadata } => {
                 if let Some(queue) = self.busy.get_mut(&topic.number()) {
                     queue.push_back(Deferred::Op(Op::Subscribe { topic, place, generation, metadata }));
-                } else if self.is_removed(place, generation) {
-                    self.end_subscriptions(engine, &topic, 1);
-                    self.note_if_empty(&topic);
                 } else {
+                    debug_assert!(!self.is_removed(place, generation), "I2: nobody subscribes behind its leaving");
                     self.members.subscribe(&topic, place, metadata);
                 }
             }
@@ -311,18 +326,13 @@ impl Core {
                     queue.push_back(Deferred::Op(Op::Unsubscribe { topic, place }));
                     return;
                 }
-                let removed = self.members.unsubscribe(topic.number(), place);
+                let removed = self.remove_from(engine, &topic, place);
                 if removed > 0 {
                     me.lane.log.lock().state().drop_subscriptions(place, removed);
-                    self.end_subscriptions(engine, &topic, removed);
-                    self.note_if_empty(&topic);
                 }
             }
-            Op::End { place, reason } => {
-                self.end_line(me, place.index, reason);
-                self.remove_all(engine, place, || Op::End { place, reason });
-            }
-            Op::Remove { place, generation } => self.remove(engine, me, place, generation),
+            Op::End { place, reason } => self.leave(engine, me, Leaving::Closed { place, reason }),
+            Op::Remove { place, generation } => self.leave(engine, me, Leaving::Gone { place, generation }),
             Op::Handler { place, handler } => self.postponed.push(Postponed::Put(place, handler)),
             Op::Wide { index, slots } => {
                 self.wide.insert(index, slots);
@@ -331,13 +341,23 @@ impl Core {
         }
     }
 
-    /// Ends the subscriptions of a place. Where one is in a busy topic, the rest is put off until that topic's walk ends.
-    /// Returns nothing; whether all are gone is for [`has_subscriptions`](Self::remove) to see.
-    fn remove_all(&mut self, engine: &Arc<Shared>, place: Place, again: impl FnOnce() -> Op) {
+    /// Ends the subscriptions of a place to a topic. Returns how many there were.
+    fn remove_from(&mut self, engine: &Arc<Shared>, topic: &Arc<Entry>, place: Place) -> u64 {
+        let removed = self.members.unsubscribe(topic.number(), place);
+        if removed > 0 {
+            self.end_subscriptions(engine, topic, removed);
+            self.note_if_empty(topic);
+        }
+        removed
+    }
+
+    /// Ends the subscriptions of one who leaves: now, but for those to busy topics, which end in the order of their queues,
+    /// where there may be subscriptions of it that have yet to begin (I2).
+    fn leave(&mut self, engine: &Arc<Shared>, me: &Worker, leaving: Leaving) {
         let mut gone: Vec<(Arc<Entry>, u64)> = Vec::new();
         let busy = &self.busy;
-        let kept = self.members.remove_all(
-            place,
+        self.members.remove_all(
+            leaving.place(),
             |topic| busy.contains_key(&topic),
             |topic| match gone.last_mut() {
                 Some((last, count)) if Arc::ptr_eq(last, topic) => *count += 1,
@@ -348,23 +368,22 @@ impl Core {
             self.end_subscriptions(engine, &topic, count);
             self.note_if_empty(&topic);
         }
-        if let Some(topic) = kept {
-            let queue = self.busy.get_mut(&topic).expect("kept because it is busy");
-            queue.push_back(Deferred::Op(again()));
+        if self.busy.is_empty() {
+            return self.left(me, leaving);
+        }
+        let leaving = Arc::new(leaving);
+        for queue in self.busy.values_mut() {
+            queue.push_back(Deferred::Leave(leaving.clone()));
         }
     }
 
-    /// A subscriber is gone: ends its subscriptions, then what it left, then frees its place (I2).
-    fn remove(&mut self, engine: &Arc<Shared>, me: &Worker, place: Place, generation: u32) {
+    /// All subscriptions of one who leaves have ended: tells its reader, or gives back what it left and frees its place (I2).
+    fn left(&mut self, me: &Worker, leaving: Leaving) {
+        let (place, generation) = match leaving {
+            Leaving::Closed { place, reason } => return self.end_line(me, place.index, reason),
+            Leaving::Gone { place, generation } => (place, generation),
+        };
         self.mark_removed(place, generation);
-        let mut put_off = false;
-        self.remove_all(engine, place, || {
-            put_off = true;
-            Op::Remove { place, generation }
-        });
-        if put_off {
-            return;
-        }
         if place.kind == 0 {
             let wide = self.wide.remove(&place.index);
             drain_line(me.line(place.index), wide.as_deref(), &mut self.walker);
@@ -494,34 +513,38 @@ impl Core {
     }
 
     /// The worker ends: gives back all that is left, and ends every subscriber. Returns the broadcasts that were left.
-    pub fn end(&mut self, me: &Worker) -> u64 {
+    pub fn end(&mut self, engine: &Arc<Shared>, me: &Worker) -> u64 {
         let mut left = 0;
         while let Some(walk) = self.walks.pop_front() {
             self.settle(walk);
             left += 1;
         }
-        let mut drop_item = |item| match item {
-            Item::Broadcast(_) => left += 1,
-            Item::Barrier { barrier, .. } => barrier.reach(),
-        };
-        for (_, queue) in self.busy.drain() {
-            for deferred in queue {
-                match deferred {
-                    Deferred::Broadcast(broadcast) => drop_item(Item::Broadcast(broadcast)),
-                    Deferred::Barrier(barrier) => barrier.reach(),
-                    Deferred::Op(_) => {}
+        for deferred in std::mem::take(&mut self.busy).into_values().flatten() {
+            match deferred {
+                Deferred::Broadcast(_) => left += 1,
+                Deferred::Barrier(barrier) => barrier.reach(),
+                Deferred::Op(op) => self.apply(engine, me, op),
+                Deferred::Leave(leaving) => {
+                    if let Some(leaving) = Arc::into_inner(leaving) {
+                        self.left(me, leaving);
+                    }
                 }
             }
         }
         // SAFETY: we are under the baton, so calls follow one another.
         while let Some(item) = unsafe { me.lane.inbox.pop() } {
-            drop_item(item);
+            match item {
+                Item::Broadcast(_) => left += 1,
+                Item::Barrier { barrier, .. } => barrier.reach(),
+            }
         }
         let mailboxes = {
             let mut guard = me.lane.log.lock();
             guard.state().closed = true;
             guard.state().mailboxes()
         };
+        // What was asked for and not applied: handlers that have yet to come must be told of the end too.
+        self.apply_to(engine, me, me.lane.log.position());
         for index in 0..mailboxes {
             self.end_line(me, index, CloseReason::Shutdown);
         }
@@ -540,6 +563,14 @@ impl Core {
         let notify = Notify { flags: &line.flags, waker: &me.cold(index).waker };
         self.walker.wakers.extend(notify.end(reason as u32));
         self.walker.mark_ended(line);
+    }
+}
+
+impl Leaving {
+    fn place(&self) -> Place {
+        match *self {
+            Leaving::Closed { place, .. } | Leaving::Gone { place, .. } => place,
+        }
     }
 }
 

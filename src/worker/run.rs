@@ -157,9 +157,9 @@ impl Run<'_> {
     fn end(mut self) {
         let left_waiting = outbox::end();
         let mut baton = self.me.lane.take_baton();
-        let (me, afterwards) = (self.me, &mut self.afterwards);
+        let (engine, me, afterwards) = (self.engine, self.me, &mut self.afterwards);
         let left = baton.with(|core| {
-            let left = core.end(me);
+            let left = core.end(engine, me);
             core.hand_over(afterwards);
             left
         });
