@@ -1,0 +1,245 @@
+//! What the tests of promises share: engines of many configurations, a watchdog, messages that are numbers, and a way to
+//! hold a worker still so that a test decides what it finds when it goes on.
+
+#![allow(dead_code)]
+
+use fanfare::{
+    Builder, CloseReason, Context, HandlerSubscriber, Mailbox, Message, Payload, PubSub, Subscriber, TryRecvError, Wait,
+};
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How long a test may take before it counts as hung.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// More members than any walk does in one piece, several times over: such a walk is suspended.
+pub const MANY: usize = 20_000;
+
+/// Ends the process if a test hangs. Keep it for the length of the test.
+pub struct Watchdog {
+    _end: Sender<()>,
+}
+
+/// Starts the watchdog of a test.
+pub fn watch() -> Watchdog {
+    let (end, ended) = channel::<()>();
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    std::thread::spawn(move || {
+        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            // Not by a macro: those are captured, and lost with the process.
+            let _ = writeln!(std::io::stderr(), "\n{name} hangs: it has taken more than {PATIENCE:?}");
+            std::process::abort();
+        }
+    });
+    Watchdog { _end: end }
+}
+
+/// One configuration of the matrix.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    pub workers: usize,
+    pub in_place: u64,
+    pub inbox: usize,
+    pub wait: Wait,
+}
+
+impl Setup {
+    pub const PLAIN: Setup = Setup { workers: 1, in_place: 200, inbox: 1024, wait: Wait::Park };
+
+    pub fn workers(workers: usize) -> Setup {
+        Setup { workers, ..Setup::PLAIN }
+    }
+
+    pub fn builder(&self) -> Builder {
+        PubSub::builder()
+            .workers(self.workers)
+            .in_place_members_max(self.in_place)
+            .inbox_entries_max(self.inbox)
+            .wait(self.wait)
+    }
+
+    pub fn build(&self) -> PubSub {
+        self.builder().build().unwrap()
+    }
+}
+
+/// Runs a test on an engine of each configuration that matters to it.
+pub fn matrix(test: impl Fn(Setup, PubSub)) {
+    for setup in setups() {
+        // Shown if the test fails.
+        println!("{setup:?}");
+        test(setup, setup.build());
+    }
+}
+
+/// The configurations: one worker and several, with and without delivery in place, with a roomy inbox and a tiny one.
+pub fn setups() -> Vec<Setup> {
+    let mut all = vec![
+        Setup { workers: 1, in_place: 200, inbox: 1024, wait: Wait::Park },
+        Setup { workers: 1, in_place: 0, inbox: 2, wait: Wait::Park },
+        Setup { workers: 2, in_place: 200, inbox: 2, wait: Wait::Park },
+        Setup { workers: 3, in_place: 0, inbox: 64, wait: Wait::Park },
+    ];
+    #[cfg(feature = "server")]
+    all.push(Setup { workers: 2, in_place: 200, inbox: 1024, wait: Wait::Poll });
+    all
+}
+
+/// A message that is a number.
+pub fn number(n: u64) -> Payload {
+    Payload::typed(n)
+}
+
+/// The number that a message is.
+pub fn value(message: &Message) -> u64 {
+    *message.downcast_ref::<u64>().expect("the message is a number")
+}
+
+/// What a mailbox has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    Number(u64),
+    Lagged(u64),
+    Closed(CloseReason),
+}
+
+/// Reads all that is in a mailbox now, with the end if it has come.
+pub fn read_all(mailbox: &mut Mailbox) -> Vec<Read> {
+    let mut all = Vec::new();
+    loop {
+        match mailbox.try_recv() {
+            Ok(message) => all.push(Read::Number(value(&message))),
+            Err(TryRecvError::Lagged(lost)) => all.push(Read::Lagged(lost)),
+            Err(TryRecvError::Empty) => return all,
+            Err(TryRecvError::Closed(reason)) => {
+                all.push(Read::Closed(reason));
+                return all;
+            }
+            Err(other) => panic!("an unknown error: {other}"),
+        }
+    }
+}
+
+/// Reads all that is in a mailbox now, which must be numbers.
+pub fn numbers(mailbox: &mut Mailbox) -> Vec<u64> {
+    let number = |read| match read {
+        Read::Number(n) => n,
+        other => panic!("{other:?} in place of a number"),
+    };
+    read_all(mailbox).into_iter().map(number).collect()
+}
+
+/// Where a handler notes the numbers that it got.
+#[derive(Debug, Clone, Default)]
+pub struct Notes(Arc<Mutex<Vec<u64>>>);
+
+impl Notes {
+    pub fn new() -> Notes {
+        Notes::default()
+    }
+
+    pub fn note(&self, n: u64) {
+        self.0.lock().unwrap().push(n);
+    }
+
+    pub fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    /// A handler that notes what it gets.
+    pub fn handler(&self) -> impl FnMut(&Message, &mut Context<'_>) + Send + 'static {
+        let notes = self.clone();
+        move |message, _| notes.note(value(message))
+    }
+}
+
+/// Subscribers with the smallest mailboxes that make a topic large; nobody reads them.
+pub fn fill(pubsub: &PubSub, worker: usize, topics: &[&str], count: usize) -> Vec<Subscriber> {
+    let one = |_| {
+        let subscriber = pubsub.subscriber().worker(worker).capacity(1).build().unwrap();
+        topics.iter().for_each(|topic| subscriber.subscribe(topic).unwrap());
+        subscriber
+    };
+    (0..count).map(one).collect()
+}
+
+/// Holds a worker still: a handler on it that does not return until it is let go.
+pub struct Blocker {
+    handler: HandlerSubscriber,
+    topic: String,
+    entered: Receiver<()>,
+    go: Sender<()>,
+}
+
+impl Blocker {
+    pub fn new(pubsub: &PubSub, worker: usize) -> Blocker {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let topic = format!("blocker:{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let (enter, entered) = channel();
+        let (go, gone) = channel::<()>();
+        let block = move |_: &Message, _: &mut Context<'_>| {
+            // Errors mean that the blocker has gone, and then there is nothing to wait for.
+            let _ = enter.send(());
+            let _ = gone.recv();
+        };
+        let handler = pubsub.subscriber().worker(worker).handler(block).unwrap();
+        handler.subscribe(&topic).unwrap();
+        Blocker { handler, topic, entered, go }
+    }
+
+    /// Blocks the worker. Returns once it is in the handler: nothing that is published from now on is looked at before
+    /// the blocker is let go or dropped.
+    pub fn block(&self, pubsub: &PubSub) {
+        pubsub.broadcast(&self.topic, "block", number(0)).unwrap();
+        self.entered.recv().unwrap();
+    }
+
+    /// Lets the worker go on.
+    pub fn let_go(&self) {
+        self.go.send(()).unwrap();
+    }
+}
+
+/// A clock of events: each reading is later than all that were returned before it was asked for.
+#[derive(Debug, Default)]
+pub struct Clock(AtomicU64);
+
+impl Clock {
+    pub fn now(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// When `f` began and when it had returned.
+    pub fn span<R>(&self, f: impl FnOnce() -> R) -> (Span, R) {
+        let begin = self.now();
+        let result = f();
+        (Span { begin, end: self.now() }, result)
+    }
+}
+
+/// When a call began and when it had returned.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    pub begin: u64,
+    pub end: u64,
+}
+
+impl Span {
+    pub fn is_before(&self, other: &Span) -> bool {
+        self.end < other.begin
+    }
+}
+
+/// A small generator of numbers that look random; the same ones for the same seed.
+#[derive(Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
