@@ -531,13 +531,7 @@ impl Core {
                 }
             }
         }
-        // SAFETY: we are under the baton, so calls follow one another.
-        while let Some(item) = unsafe { me.lane.inbox.pop() } {
-            match item {
-                Item::Broadcast(_) => left += 1,
-                Item::Barrier { barrier, .. } => barrier.reach(),
-            }
-        }
+        left += self.drop_inbox(me);
         let mailboxes = {
             let mut guard = me.lane.log.lock();
             guard.state().closed = true;
@@ -554,6 +548,19 @@ impl Core {
             slab.end(CloseReason::Shutdown);
         }
         me.lane.log.lock().state().ended = true;
+        left
+    }
+
+    /// For a worker that ends: empties its inbox. Returns how many broadcasts were in it.
+    pub fn drop_inbox(&mut self, me: &Worker) -> u64 {
+        let mut left = 0;
+        // SAFETY: we are under the baton, so calls follow one another.
+        while let Some(item) = unsafe { me.lane.inbox.pop() } {
+            match item {
+                Item::Broadcast(_) => left += 1,
+                Item::Barrier { barrier, .. } => barrier.reach(),
+            }
+        }
         left
     }
 

@@ -22,6 +22,8 @@ struct Local {
     engine: Arc<Shared>,
     worker: usize,
     waiting: VecDeque<Waiting>,
+    /// It flushes no more.
+    ended: bool,
 }
 
 struct Waiting {
@@ -49,7 +51,7 @@ impl Drop for HeldPass {
 
 /// Makes the calling thread a worker's.
 pub fn enter(engine: Arc<Shared>, worker: usize) {
-    LOCAL.with(|local| *local.borrow_mut() = Some(Local { engine, worker, waiting: VecDeque::new() }));
+    LOCAL.with(|local| *local.borrow_mut() = Some(Local { engine, worker, waiting: VecDeque::new(), ended: false }));
 }
 
 /// The worker of that engine whose thread this is.
@@ -70,7 +72,7 @@ pub fn on_worker() -> bool {
 pub fn has_room(engine: &Arc<Shared>, targets: u64, weight: u32) -> bool {
     LOCAL.with_borrow(|local| {
         let Some(local) = local else { return false };
-        let left = ENTRIES_MAX - local.waiting.len();
+        let left = if local.ended { 0 } else { ENTRIES_MAX - local.waiting.len() };
         super::lane::bits(targets).filter(|&i| !fits(local, engine, &engine.workers[i], weight)).count() <= left
     })
 }
@@ -88,19 +90,23 @@ impl Local {
 
 /// Pushes an entry, or keeps it in the outbox, and with it the call's pass if it needs one. Returns whether it was pushed.
 pub fn push(engine: &Arc<Shared>, worker: usize, item: Item, weight: u32, pass: Option<Arc<HeldPass>>) -> bool {
-    LOCAL.with_borrow_mut(|local| {
+    let lost = LOCAL.with_borrow_mut(|local| {
         let local = local.as_mut().expect("called on a worker's thread");
         let item = if local.is_waiting(engine, worker) {
             item
         } else {
             match engine.workers[worker].lane.inbox.push(item, weight) {
-                Ok(()) => return true,
+                Ok(()) => return Ok(()),
                 Err(item) => item,
             }
         };
+        if local.ended {
+            return Err(Some(item));
+        }
         local.waiting.push_back(Waiting { engine: engine.clone(), worker, item, weight, pass });
-        false
-    })
+        Err(None)
+    });
+    lost.is_ok()
 }
 
 /// Pushes what waits and now fits, keeping the order for each inbox. Returns whether nothing waits any more.
@@ -156,13 +162,26 @@ pub fn register(waker: &std::task::Waker) {
     });
 }
 
-/// The worker's thread ends: gives back what waits. Returns how many entries that were.
+/// The worker begins to end: gives back what waits, and keeps nothing any more. Returns how many entries that were.
+/// The thread stays a worker's: what its subscribers do when they are told must not wait for it.
 pub fn end() -> u64 {
-    let local = LOCAL.with_borrow_mut(Option::take);
+    let waiting = LOCAL.with_borrow_mut(|local| {
+        local.as_mut().map(|local| {
+            local.ended = true;
+            std::mem::take(&mut local.waiting)
+        })
+    });
     let mut left = 0;
-    for waiting in local.into_iter().flat_map(|local| local.waiting) {
+    // Dropped here, not under the borrow: the last reference of a message runs code of users.
+    for waiting in waiting.into_iter().flatten() {
         debug_assert!(matches!(waiting.item, Item::Broadcast(_)), "a worker's thread makes no barriers");
         left += 1;
     }
     left
+}
+
+/// The worker has ended.
+pub fn leave() {
+    let local = LOCAL.with_borrow_mut(Option::take);
+    drop(local);
 }
