@@ -21,7 +21,7 @@ use crate::sync::{Arc, Mutex, Parker, Weak, thread};
 use crate::topic::{Entry, Table};
 use crate::worker::barrier::Barrier;
 use crate::worker::gate::Gate;
-use crate::worker::{Item, SubscriberId, Worker, lane};
+use crate::worker::{Item, SubscriberId, Worker};
 use shutdown::Ending;
 use std::time::Instant;
 
@@ -271,13 +271,16 @@ impl PubSub {
             return Err(BroadcastError::OnWorker);
         }
         let parker = Parker::new();
-        let workers = engine.workers.len();
-        let barrier = Arc::new(Barrier::new(workers as u32, &parker));
-        let all = u64::MAX >> (64 - workers);
-        let lane = |worker: usize| &engine.workers[worker].lane;
-        let make = || |worker: usize| Item::Barrier { barrier: barrier.clone(), position: lane(worker).log.position() };
-        lane::publish(&engine.gate, crate::sync::thread_hint::number(), lane, all, 0, true, make)
-            .map_err(|_| BroadcastError::Closed)?;
+        let barrier = Arc::new(Barrier::new(engine.workers.len() as u32, &parker));
+        let pass = engine.gate.enter(crate::sync::thread_hint::number()).ok_or(BroadcastError::Closed)?;
+        for worker in &engine.workers {
+            let item = Item::Barrier { barrier: barrier.clone(), position: worker.lane.log.position() };
+            if !worker.lane.push_and_wake(&engine.gate, item, 0) {
+                return Err(BroadcastError::Closed);
+            }
+        }
+        // A call from outside, but no publication.
+        drop(pass);
         loop {
             if let Some(at) = barrier.reached() {
                 return Ok(at);

@@ -198,6 +198,13 @@ struct Conflating {
     handler: HandlerSubscriber,
 }
 
+impl Drop for Conflating {
+    fn drop(&mut self) {
+        // What is unread goes now, not when the worker comes to it.
+        self.queue.leave();
+    }
+}
+
 /// The reader of a ring.
 #[derive(Debug)]
 pub(super) struct Ring {
@@ -429,6 +436,17 @@ impl Mailbox {
                 out[0] = conflating.queue.try_recv()?.into_handle();
                 Ok(1)
             }
+        }
+    }
+
+    /// Puts handles back that were taken last, in their order, to be taken again.
+    pub(super) fn put_back(&mut self, handles: &[u32]) {
+        match &mut self.0 {
+            Kind::Ring(ring) => {
+                let held = &mut ring.held.get_or_insert_default().handles;
+                handles.iter().rev().for_each(|&handle| held.push_front(handle));
+            }
+            Kind::Conflating(_) => debug_assert!(handles.is_empty(), "it gives one at a time"),
         }
     }
 

@@ -219,11 +219,12 @@ impl MailboxSet {
         let mut handles = [0; 64];
         match mailbox.take_handles(&mut handles) {
             Ok(count) => {
-                let mut lent = Lent { handles: &handles[..count], cache: &mut self.cache.0 };
                 // Marked before the calls: one that panics leaves the rest to be found.
                 if !mailbox.is_empty() || mailbox.is_ended() {
                     members.group.mark(number / 64, 1 << (number % 64));
                 }
+                let handles = &handles[..count];
+                let mut lent = Lent { handles, mailbox, group: &members.group, number, cache: &mut self.cache.0 };
                 lent.read_all(|message| read(key, SetEvent::Message(message)));
                 count
             }
@@ -280,9 +281,13 @@ impl Drop for Left {
 /// How often a reader yields before it sleeps.
 const YIELDS: usize = 10;
 
-/// Messages that are lent, and then given back to the cache.
+/// Messages that are lent, and then given back to the cache. Those that a call that panics has left go back to their
+/// mailbox, to be found again.
 struct Lent<'a> {
     handles: &'a [u32],
+    mailbox: &'a mut Mailbox,
+    group: &'a Group,
+    number: usize,
     cache: &'a mut ReleaseCache,
 }
 
@@ -291,19 +296,32 @@ impl Lent<'_> {
         while let Some((&handle, rest)) = self.handles.split_first() {
             // SAFETY: the reference came with the handle and is ours; it is not dropped here but given to the cache below.
             let message = ManuallyDrop::new(unsafe { Message::from_handle(handle) });
-            read(&message);
             self.handles = rest;
-            // SAFETY: as above; each handle leaves `handles` once.
-            unsafe { self.cache.release(handle) };
+            let given = Given { handle, cache: &mut *self.cache };
+            read(&message);
+            drop(given);
         }
+    }
+}
+
+/// A message that has been shown, or is being shown: it is given back also if that panics.
+struct Given<'a> {
+    handle: u32,
+    cache: &'a mut ReleaseCache,
+}
+
+impl Drop for Given<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the reference came with the handle, which left `Lent::handles` for us.
+        unsafe { self.cache.release(self.handle) };
     }
 }
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        for &handle in self.handles {
-            // SAFETY: as in `read_all`: a call that panicked left these.
-            unsafe { self.cache.release(handle) };
+        if !self.handles.is_empty() {
+            self.mailbox.put_back(self.handles);
+            self.group.mark(self.number / 64, 1 << (self.number % 64));
         }
     }
 }
@@ -316,6 +334,9 @@ impl Default for MailboxSet {
 
 impl Drop for MailboxSet {
     fn drop(&mut self) {
+        // A waker may hold much; the groups keep its place until their workers come to them.
+        let waker = self.wait.notify().waker.lock().take();
+        drop(waker);
         for members in self.groups.drain(..) {
             let Members { engine, worker, group, boxes, .. } = members;
             // Each takes its pointer to the group back.

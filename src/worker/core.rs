@@ -126,6 +126,9 @@ impl Core {
     #[inline]
     pub fn hand_over(&mut self, afterwards: &mut Afterwards) {
         self.walker.hand_over(afterwards);
+        if !self.members.removed_metadata.is_empty() {
+            afterwards.metadata.append(&mut self.members.removed_metadata);
+        }
     }
 
     /// Does a bounded piece of work. Returns whether there was any.
@@ -521,7 +524,10 @@ impl Core {
         }
         for deferred in std::mem::take(&mut self.busy).into_values().flatten() {
             match deferred {
-                Deferred::Broadcast(_) => left += 1,
+                Deferred::Broadcast(broadcast) => {
+                    self.walker.give_back(broadcast.message.settle(0));
+                    left += 1;
+                }
                 Deferred::Barrier(barrier) => barrier.reach(),
                 Deferred::Op(op) => self.apply(engine, me, op),
                 Deferred::Leave(leaving) => {
@@ -557,7 +563,10 @@ impl Core {
         // SAFETY: we are under the baton, so calls follow one another.
         while let Some(item) = unsafe { me.lane.inbox.pop() } {
             match item {
-                Item::Broadcast(_) => left += 1,
+                Item::Broadcast(broadcast) => {
+                    self.walker.give_back(broadcast.message.settle(0));
+                    left += 1;
+                }
                 Item::Barrier { barrier, .. } => barrier.reach(),
             }
         }
