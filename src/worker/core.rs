@@ -148,6 +148,8 @@ impl Core {
                     self.apply_to(engine, me, position);
                     self.change_slabs();
                     self.hide_emptied(me);
+                    // Whoever waited for it looks into sets of mailboxes too.
+                    self.walker.finish_slice();
                     self.pass(barrier);
                 }
             }
