@@ -21,6 +21,7 @@ use crate::sync::{Arc, Mutex, Parker, Weak, thread};
 use crate::topic::{Entry, Table};
 use crate::worker::barrier::Barrier;
 use crate::worker::gate::Gate;
+use crate::worker::sleep::fence_before_notify;
 use crate::worker::{Item, SubscriberId, Worker};
 use shutdown::Ending;
 use std::time::Instant;
@@ -275,9 +276,11 @@ impl PubSub {
         let pass = engine.gate.enter(crate::sync::thread_hint::number()).ok_or(BroadcastError::Closed)?;
         for worker in &engine.workers {
             let item = Item::Barrier { barrier: barrier.clone(), position: worker.lane.log.position() };
-            if !worker.lane.push_and_wake(&engine.gate, item, 0) {
+            if !worker.lane.push_or_wait(&engine.gate, item, 0) {
                 return Err(BroadcastError::Closed);
             }
+            fence_before_notify();
+            worker.wake_if_asleep();
         }
         // A call from outside, but no publication.
         drop(pass);

@@ -169,16 +169,13 @@ fn wake_all<'a, T: 'a, O: 'a, S: 'a, C: 'a>(lane: impl Fn(usize) -> &'a Lane<T, 
 }
 
 impl<T, O, S, C> Lane<T, O, S, C> {
-    /// Pushes an entry, waits for room if there is none, and wakes the worker. For a caller with a pass, never on a worker's
-    /// thread. `false`: as for a call that waits for room when the engine is closed at its deadline.
-    pub fn push_and_wake(&self, gate: &Gate, value: T, weight: u32) -> bool {
-        let pushed = match self.inbox.push(value, weight) {
+    /// Pushes an entry, and waits for room if there is none. For a caller with a pass, never on a worker's thread; it must
+    /// wake the worker. `false`: the engine was closed at its deadline, and the worker will make no more room.
+    pub fn push_or_wait(&self, gate: &Gate, value: T, weight: u32) -> bool {
+        match self.inbox.push(value, weight) {
             Ok(()) => true,
             Err(value) => self.push_waiting(gate, value, weight),
-        };
-        fence_before_notify();
-        self.wake_if_asleep();
-        pushed
+        }
     }
 
     /// Pushes an entry, and waits for room as long as there is none. Never on a worker's thread. `false`: the engine was
