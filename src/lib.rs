@@ -1,4 +1,49 @@
-//! fanfare.
+//! A lock-free, high-performance fan-out engine, to be embedded in servers for which latency matters.
+//!
+//! Subscribers subscribe to topics; a broadcast reaches every subscriber of its topic, at a cost to its publisher that
+//! does not grow with their number. It does what Phoenix.PubSub does on the BEAM, and carries one broadcast to a million
+//! subscribers in one process.
+//!
+//! ```
+//! use fanfare::PubSub;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pubsub = PubSub::new()?;
+//! let mut alice = pubsub.subscriber().build()?;
+//! alice.subscribe("room:lobby")?;
+//!
+//! pubsub.broadcast("room:lobby", "new_msg", serde_json::json!({ "body": "hello" }))?;
+//!
+//! let message = alice.recv()?;
+//! assert_eq!(message.event(), "new_msg");
+//! assert_eq!(message.json()?, br#"{"body":"hello"}"#);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What there is
+//!
+//! - [`PubSub`] is the engine: [`broadcast`](PubSub::broadcast) and its variants, [`Topic`] handles,
+//!   [`stats`](PubSub::stats), [`shutdown`](PubSub::shutdown).
+//! - A [`Subscriber`] is an identity with one bounded mailbox, subscribed to any number of topics. It splits into a
+//!   [`Control`] handle and a [`Mailbox`], which is read by a thread ([`recv`](Mailbox::recv) and the like) or by a task on
+//!   any executor (it is a `Stream`). What a full mailbox does is chosen when it is made: see [`Overflow`] and
+//!   [`conflate_by`](SubscriberBuilder::conflate_by).
+//! - A [`MailboxSet`] lets one thread or task read thousands of mailboxes.
+//! - A [`Handler`] is a callback on a worker in place of a mailbox: the cheapest delivery.
+//! - A [`Message`] is a topic, an event and a [`Payload`]: JSON, bytes, or a Rust value that receivers in the process see
+//!   as it is and that is encoded at most once.
+//! - A [`Dispatcher`] lets one broadcast decide for each subscription.
+//!
+//! # What it promises
+//!
+//! [`PubSub`] has the order of delivery; [`Overflow`] what may be lost, and that nothing else is; `docs/guide.md` all of
+//! it at length, and `docs/internals.md` how it is kept.
+//!
+//! # Features
+//!
+//! `server`: workers can sleep in a poll, from which sockets wake them ([`Wait`]). `program` (default): what the
+//! `fanfare` program needs. Without default features the engine alone is built, with few dependencies.
 
 mod message;
 mod subscriber;
@@ -11,7 +56,7 @@ mod pubsub;
 
 #[cfg(not(fanfare_loom))]
 pub use {
-    message::{EncodeError, Event, Message, Payload},
+    message::{EncodeError, Event, Message, Payload, Typed},
     pubsub::{
         BroadcastError, Builder, ConfigError, Dispatch, Dispatcher, Idle, Outcome, PubSub, Rejected, ShutdownReport,
         Stats, SubscribeError, SubscriptionRef, Topic, TopicError, Wait, WorkerStats,

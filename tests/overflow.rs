@@ -61,12 +61,10 @@ fn drop_oldest_the_oldest_unread_message_goes_and_the_exact_number_is_at_the_pla
     });
 }
 
-/// A mailbox that drops the oldest, as a plain queue. A gap is told together with the take of what lies behind it: that
-/// much is the reader's from then on, and cannot be lost.
+/// A mailbox that drops the oldest, as a plain queue.
 #[derive(Debug, Default)]
 struct Model {
     queue: VecDeque<u64>,
-    held: VecDeque<u64>,
     lost: u64,
 }
 
@@ -80,11 +78,7 @@ impl Model {
     }
 
     fn read(&mut self) -> Option<Read> {
-        if let Some(n) = self.held.pop_front() {
-            return Some(Read::Number(n));
-        }
         if self.lost > 0 {
-            self.held.extend(self.queue.pop_front());
             return Some(Read::Lagged(std::mem::take(&mut self.lost)));
         }
         self.queue.pop_front().map(Read::Number)
@@ -113,7 +107,7 @@ fn drop_oldest_agrees_with_a_plain_queue_over_any_mixture_of_sends_and_reads() {
                 };
                 assert_eq!(got, expected, "capacity {capacity}, before {next}");
             }
-            assert_eq!(subscriber.len(), model.queue.len() + model.held.len());
+            assert_eq!(subscriber.len(), model.queue.len());
         }
     }
 }

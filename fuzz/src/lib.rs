@@ -3,6 +3,9 @@
 //! A harness takes arbitrary bytes and panics when a promise of fanfare is broken. libFuzzer drives it through
 //! `fuzz_targets/`, and `tests/seeds.rs` drives it over the files of `seeds/`.
 
+pub mod pubsub;
+pub mod reading;
+
 use std::fmt;
 use std::fs;
 use std::io;
@@ -13,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub type Harness = fn(&[u8]);
 
 /// Every fuzz target: its name and its harness.
-pub const TARGETS: &[(&str, Harness)] = &[];
+pub const TARGETS: &[(&str, Harness)] = &[("pubsub", pubsub::pubsub), ("reading", reading::reading)];
 
 /// Why the seeds of a target did not replay.
 #[derive(Debug)]

@@ -7,6 +7,8 @@
 pub mod refs;
 
 #[cfg(not(fanfare_loom))]
+mod batch;
+#[cfg(not(fanfare_loom))]
 mod body;
 #[cfg(not(fanfare_loom))]
 mod payload;
@@ -16,10 +18,11 @@ mod slab;
 #[cfg(not(fanfare_loom))]
 pub use self::{
     body::Message,
-    payload::{EncodeError, Event, Payload},
+    payload::{EncodeError, Event, Payload, Typed},
 };
 #[cfg(not(fanfare_loom))]
 pub(crate) use self::{
+    batch::Batch,
     body::{Bias, References},
     slab::{Content, ReleaseCache},
 };

@@ -6,8 +6,8 @@
 //!
 //! - I1. The count is never below the references that exist: a worker's bias is larger than any number of deliveries,
 //!   and it is taken away only after the walk.
-//! - I2. Whoever brings the count to zero sees all that the others did with the message (release on each subtraction, an
-//!   acquire fence at zero), and alone frees it.
+//! - I2. Whoever brings the count to zero sees all that the others did with the message (release on each subtraction,
+//!   an acquire fence at zero), and alone frees it.
 //!
 //! Model: `loom-tests/tests/refs.rs`.
 
@@ -21,7 +21,8 @@ pub const BIAS: u64 = 1 << 40;
 pub struct Refs(AtomicU64);
 
 impl Refs {
-    /// A count that starts at `count`.
+    /// A count that starts at `count`, for models: in production counts lie in a slab and are [`set`](Self::set).
+    #[cfg(fanfare_loom)]
     pub fn new(count: u64) -> Self {
         Refs(AtomicU64::new(count))
     }

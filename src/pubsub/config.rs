@@ -3,6 +3,7 @@
 use super::error::{ConfigError, TopicError};
 use super::PubSub;
 use crate::subscriber::ring::CAPACITY_MAX;
+use crate::sync::thread;
 use crate::topic::state::WORKERS_MAX;
 use crate::worker::weight_of;
 use std::time::Duration;
@@ -81,7 +82,7 @@ pub struct Builder {
 
 impl Default for Builder {
     fn default() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let processors = thread::available_parallelism().map_or(1, usize::from);
         Builder {
             workers: processors.min(WORKERS_MAX),
             pin: false,

@@ -265,26 +265,39 @@ impl PubSub {
     ///
     /// # Errors
     ///
-    /// [`BroadcastError::Closed`]; on a worker's thread [`BroadcastError::OnWorker`], since it would wait for itself.
+    /// [`BroadcastError::Closed`], also if the engine is shut down meanwhile with a deadline that passes; on a worker's thread
+    /// [`BroadcastError::OnWorker`], since it would wait for itself.
     pub fn flush(&self) -> Result<Instant, BroadcastError> {
         let engine = self.engine();
         if crate::worker::outbox::on_worker() {
             return Err(BroadcastError::OnWorker);
         }
+        let Some(pass) = engine.gate.enter(crate::sync::thread_hint::number()) else {
+            return Err(BroadcastError::Closed);
+        };
         let parker = Parker::new();
         let barrier = Arc::new(Barrier::new(engine.workers.len() as u32, &parker));
-        let pass = engine.gate.enter(crate::sync::thread_hint::number()).ok_or(BroadcastError::Closed)?;
         for worker in &engine.workers {
-            let item = Item::Barrier { barrier: barrier.clone(), position: worker.lane.log.position() };
-            if !worker.lane.push_or_wait(&engine.gate, item, 0) {
+            let lane = &worker.lane;
+            let item = Item::Barrier { barrier: barrier.clone(), position: lane.log.position() };
+            if let Err(item) = lane.inbox.push(item, 0)
+                && !lane.push_waiting(&engine.gate, item, 0)
+            {
                 return Err(BroadcastError::Closed);
             }
             fence_before_notify();
             worker.wake_if_asleep();
         }
-        // A call from outside, but no publication.
         drop(pass);
+        // A worker that is ending closes its log first and drains its inbox after: either it finds the barrier there, or we
+        // find the log closed.
+        if engine.workers.iter().any(|worker| worker.lane.log.lock().state().closed) {
+            return Err(BroadcastError::Closed);
+        }
         loop {
+            if barrier.is_abandoned() {
+                return Err(BroadcastError::Closed);
+            }
             if let Some(at) = barrier.reached() {
                 return Ok(at);
             }
@@ -326,6 +339,10 @@ impl Topic {
     /// As there.
     #[inline]
     pub fn broadcast(&self, event: impl Into<Event>, payload: impl Into<Payload>) -> Result<Outcome, BroadcastError> {
+        // Before anything is converted: without members this is all there is to do.
+        if self.entry.state.workers() == 0 {
+            return self.engine.to_nobody();
+        }
         self.engine.publish_to(&self.entry).send(event.into(), payload.into())
     }
 

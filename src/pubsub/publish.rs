@@ -43,6 +43,13 @@ enum Name<'a> {
 }
 
 impl Shared {
+    /// What a broadcast comes to when its topic has no members.
+    #[inline]
+    pub(crate) fn to_nobody(&self) -> Result<Outcome, BroadcastError> {
+        let closed = self.gate.phase() != gate::OPEN && !outbox::on_worker();
+        if closed { Err(BroadcastError::Closed) } else { Ok(Outcome::NoSubscribers) }
+    }
+
     pub(crate) fn publish<'a>(self: &'a Arc<Self>, topic: &'a str) -> Publish<'a> {
         Publish { engine: self, topic: Name::Str(topic), from: None, dispatcher: None, wait: true }
     }
@@ -90,10 +97,7 @@ impl Publish<'_> {
                 }
             }
         };
-        let Some(topic) = topic else {
-            let closed = engine.gate.phase() != gate::OPEN && !outbox::on_worker();
-            return if closed { Err(BroadcastError::Closed) } else { Ok(Outcome::NoSubscribers) };
-        };
+        let Some(topic) = topic else { return engine.to_nobody() };
         self.send_to(topic, targets, event, payload)
     }
 
@@ -170,12 +174,12 @@ fn send_small(
     let mut content = Some(content);
     let from_here = from.filter(|from| usize::from(from.worker) == worker.index);
     let mut afterwards = Afterwards::default();
-    let done = worker.lane.try_in_place(|core| {
+    let done = worker.lane.try_in_place(|core, position| {
         let topic = content.as_ref().expect("not taken yet").topic.clone();
         let message = || Message::for_workers(content.take().expect("taken once"), 1).take();
         let max = engine.config.in_place_members_max as usize;
         let from = from_here.map(|from| (from.place, from.generation));
-        let done = core.deliver_in_place(engine, worker, &topic, max, message, from);
+        let done = core.deliver_in_place(engine, worker, position, &topic, max, message, from);
         core.hand_over(&mut afterwards);
         done
     });

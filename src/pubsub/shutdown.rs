@@ -76,22 +76,10 @@ impl Shared {
     /// For a worker while the gate is closing: goes on to `CLOSED` if nothing is on its way any more, or it is late.
     pub(crate) fn try_finish(&self) {
         let late = self.ending.state.lock().deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if (late || self.is_quiescent()) && self.gate.finish() {
+        let inboxes = self.workers.iter().map(|worker| &worker.lane.inbox);
+        if (late || self.gate.is_quiescent(inboxes)) && self.gate.finish() {
             self.wake_all();
         }
-    }
-
-    /// Whether nothing is on its way and nothing can be any more (`gate`, I2).
-    fn is_quiescent(&self) -> bool {
-        if !self.gate.is_quiet() {
-            return false;
-        }
-        // Completed first, pushed after.
-        let sum = |of: fn(&crate::worker::Worker) -> u32| {
-            self.workers.iter().fold(0_u32, |sum, worker| sum.wrapping_add(of(worker)))
-        };
-        let completed = sum(|worker| worker.lane.inbox.completed());
-        completed == sum(|worker| worker.lane.inbox.pushed())
     }
 
     fn wake_all(&self) {

@@ -3,7 +3,7 @@
 use super::handler::{Handler, HandlerSubscriber};
 use super::mailbox::{Mailbox, Subscriber};
 use super::ring::{INLINE, Policy};
-use super::{Overflow, conflate};
+use super::{Control, Overflow, conflate};
 use crate::Message;
 use crate::pubsub::{Shared, SubscribeError};
 use crate::sync::{Arc, AtomicU32, Ordering, thread_hint};
@@ -82,7 +82,7 @@ impl SubscriberBuilder {
         });
         drop(guard);
         let id = SubscriberId { place, generation, worker: worker as u16 };
-        Ok(Subscriber::new(Mailbox::ring(self.engine, id, wide)))
+        Ok(Subscriber::new(Mailbox::ring(Control::new(self.engine, id), wide)))
     }
 
     /// Makes a subscriber whose mailbox keeps the latest message of each key: a new one takes the place of the unread one of

@@ -102,10 +102,9 @@ impl Control {
             }
             return Err(error);
         }
-        // The bit after the entry, both under the lock (`topic::state`, I3).
-        let shown = topic.clone();
+        // The bit and the entry, both under the lock (`topic::state`, I3).
+        topic.state.show(worker.index);
         let waiting = guard.append(Op::Subscribe { topic, place, generation, metadata });
-        shown.state.show(worker.index);
         drop(guard);
         self.wake_for(waiting);
         Ok(())

@@ -55,7 +55,8 @@ impl Context<'_> {
         SubscriberId { place: self.place, generation: self.generation, worker: self.me.index as u16 }
     }
 
-    fn control(&self) -> Control {
+    /// A control handle of this handler.
+    pub fn control(&self) -> Control {
         Control::new(self.engine.clone(), self.id())
     }
 

@@ -8,7 +8,8 @@ use super::ready::ReadyWord;
 use super::ring::Line;
 use super::{CloseReason, ready};
 use crate::Message;
-use crate::pubsub::{Shared, SubscribeError};
+use crate::message::Batch;
+use crate::pubsub::SubscribeError;
 use crate::sync::{Arc, AtomicU32, Ordering, Parker};
 use crate::worker::{Op, SubscriberId, Worker};
 use std::collections::VecDeque;
@@ -47,7 +48,7 @@ impl Subscriber {
     ///
     /// As there.
     pub fn subscribe(&self, topic: &str) -> Result<(), SubscribeError> {
-        self.mailbox.control().subscribe(topic)
+        self.mailbox.as_control().subscribe(topic)
     }
 
     /// As [`Control::subscribe_with`].
@@ -56,7 +57,7 @@ impl Subscriber {
     ///
     /// As there.
     pub fn subscribe_with<T: std::any::Any + Send + Sync>(&self, topic: &str, metadata: T) -> Result<(), SubscribeError> {
-        self.mailbox.control().subscribe_with(topic, metadata)
+        self.mailbox.as_control().subscribe_with(topic, metadata)
     }
 
     /// As [`Control::unsubscribe`].
@@ -65,7 +66,7 @@ impl Subscriber {
     ///
     /// As there.
     pub fn unsubscribe(&self, topic: &str) -> Result<(), SubscribeError> {
-        self.mailbox.control().unsubscribe(topic)
+        self.mailbox.as_control().unsubscribe(topic)
     }
 }
 
@@ -208,11 +209,10 @@ impl Drop for Conflating {
 /// The reader of a ring.
 #[derive(Debug)]
 pub(super) struct Ring {
-    engine: Arc<Shared>,
-    id: SubscriberId,
+    control: Control,
     /// The position of the next message: where the last take ended.
     next: u64,
-    /// A gap to be told, and handles that were taken behind it.
+    /// A gap that opened during a take, and the messages that were taken behind it.
     held: Option<Box<Held>>,
     /// The slots, if they are not in the line.
     wide: Option<Arc<[AtomicU32]>>,
@@ -221,12 +221,12 @@ pub(super) struct Ring {
 #[derive(Debug, Default)]
 struct Held {
     lost: u64,
-    handles: VecDeque<u32>,
+    messages: VecDeque<Message>,
 }
 
 impl Mailbox {
-    pub(super) fn ring(engine: Arc<Shared>, id: SubscriberId, wide: Option<Arc<[AtomicU32]>>) -> Self {
-        Mailbox(Kind::Ring(Ring { engine, id, next: 0, held: None, wide }))
+    pub(super) fn ring(control: Control, wide: Option<Arc<[AtomicU32]>>) -> Self {
+        Mailbox(Kind::Ring(Ring { control, next: 0, held: None, wide }))
     }
 
     pub(super) fn conflating(queue: Arc<dyn Queue>, handler: HandlerSubscriber) -> Self {
@@ -235,31 +235,25 @@ impl Mailbox {
 
     /// A control handle of this subscriber.
     pub fn control(&self) -> Control {
+        self.as_control().clone()
+    }
+
+    pub(super) fn as_control(&self) -> &Control {
         match &self.0 {
-            Kind::Ring(ring) => Control::new(ring.engine.clone(), ring.id),
-            Kind::Conflating(conflating) => conflating.handler.control(),
+            Kind::Ring(ring) => &ring.control,
+            Kind::Conflating(conflating) => &conflating.handler,
         }
     }
 
     /// Who the subscriber is.
     pub fn id(&self) -> SubscriberId {
-        match &self.0 {
-            Kind::Ring(ring) => ring.id,
-            Kind::Conflating(conflating) => conflating.handler.id(),
-        }
-    }
-
-    pub(super) fn engine(&self) -> &Arc<Shared> {
-        match &self.0 {
-            Kind::Ring(ring) => &ring.engine,
-            Kind::Conflating(conflating) => conflating.handler.engine(),
-        }
+        self.as_control().id()
     }
 
     /// Unread messages, now.
     pub fn len(&self) -> usize {
         match &self.0 {
-            Kind::Ring(ring) => ring.line().len() + ring.held.as_ref().map_or(0, |held| held.handles.len()),
+            Kind::Ring(ring) => ring.line().len() + ring.held.as_ref().map_or(0, |held| held.messages.len()),
             Kind::Conflating(conflating) => conflating.queue.len(),
         }
     }
@@ -273,7 +267,7 @@ impl Mailbox {
     /// were lost, with [`Overflow::Close`](super::Overflow) the one that closed it.
     pub fn refused(&self) -> u64 {
         match &self.0 {
-            Kind::Ring(ring) => ring.worker().cold(ring.id.place.index).refused.load(Ordering::Acquire),
+            Kind::Ring(ring) => ring.worker().cold(ring.index()).refused.load(Ordering::Acquire),
             Kind::Conflating(_) => 0,
         }
     }
@@ -428,14 +422,11 @@ impl Mailbox {
         }
     }
 
-    /// Takes up to `out.len()` messages as handles, for a set. Returns how many, or the gap or the end.
-    pub(super) fn take_handles(&mut self, out: &mut [u32; BATCH]) -> Result<usize, TryRecvError> {
+    /// Takes a batch of messages, at least one, for a set.
+    pub(super) fn take_batch(&mut self) -> Result<Batch<BATCH>, TryRecvError> {
         match &mut self.0 {
-            Kind::Ring(ring) => ring.take(out),
-            Kind::Conflating(conflating) => {
-                out[0] = conflating.queue.try_recv()?.into_handle();
-                Ok(1)
-            }
+            Kind::Ring(ring) => ring.take(BATCH),
+            Kind::Conflating(conflating) => conflating.queue.try_recv().map(|message| Batch::of(std::iter::once(message))),
         }
     }
 
@@ -503,70 +494,91 @@ impl futures_core::Stream for Subscriber {
 
 impl Ring {
     fn worker(&self) -> &Worker {
-        &self.engine.workers[self.id.worker as usize]
+        self.control.worker()
+    }
+
+    fn index(&self) -> u32 {
+        self.control.id().place.index
     }
 
     #[inline]
     fn line(&self) -> &Line {
-        self.worker().line(self.id.place.index)
+        self.worker().line(self.index())
     }
 
     fn notify(&self) -> Notify<'_> {
         let worker = self.worker();
-        let index = self.id.place.index;
+        let index = self.index();
         Notify { flags: &worker.line(index).flags, waker: &worker.cold(index).waker }
     }
 
     #[inline]
     fn try_recv(&mut self) -> Result<Message, TryRecvError> {
-        let mut out = [0];
-        self.take(&mut out)?;
-        // SAFETY: a handle that was taken from the ring comes with its reference, ours now.
-        Ok(unsafe { Message::from_handle(out[0]) })
+        // A take that succeeds has at least one.
+        self.take::<1>(1)?.next().ok_or(TryRecvError::Empty)
     }
 
     fn try_recv_many(&mut self, buffer: &mut Vec<Message>, max: usize) -> Result<usize, TryRecvError> {
-        let mut out = [0; BATCH];
-        let count = self.take(&mut out[..max.min(BATCH)])?;
-        // SAFETY: as in `try_recv`.
-        buffer.extend(out[..count].iter().map(|&handle| unsafe { Message::from_handle(handle) }));
+        let batch = self.take::<BATCH>(max)?;
+        let count = batch.len();
+        buffer.extend(batch);
         Ok(count)
     }
 
-    /// Takes up to `out.len()` handles, at least one.
-    fn take(&mut self, out: &mut [u32]) -> Result<usize, TryRecvError> {
-        if let Some(held) = &mut self.held {
-            if held.lost > 0 {
-                return Err(TryRecvError::Lagged(std::mem::take(&mut held.lost)));
-            }
-            let count = held.handles.len().min(out.len());
-            held.handles.drain(..count).zip(out).for_each(|(handle, out)| *out = handle);
-            if held.handles.is_empty() {
-                self.held = None;
-            }
-            return Ok(count);
+    /// Takes up to `max` messages, and up to `N`: at least one.
+    #[inline]
+    fn take<const N: usize>(&mut self, max: usize) -> Result<Batch<N>, TryRecvError> {
+        if self.held.is_some() {
+            return self.take_held(max);
         }
+        let line = self.control.worker().line(self.control.id().place.index);
         // Before the take: what was delivered before the end is then in the ring. Acquire pairs with `Notify::end`.
-        let flags = self.line().flags.load(Ordering::Acquire);
-        let line = self.engine.workers[self.id.worker as usize].line(self.id.place.index);
+        let flags = line.flags.load(Ordering::Acquire);
         let slots: &[AtomicU32] = match &self.wide {
             Some(wide) => wide,
             None => line.inline(),
         };
-        let taken = line.take(slots, out);
-        if taken.count == 0 {
-            return match ended(flags) {
-                Some(reason) => Err(TryRecvError::Closed(CloseReason::from_bits(reason))),
-                None => Err(TryRecvError::Empty),
-            };
+        // A gap that is there already is told before anything is taken, so that what follows it stays in the ring.
+        let evicted = line.head() - self.next;
+        if evicted > 0 {
+            self.next += evicted;
+            return Err(TryRecvError::Lagged(evicted));
         }
+        let mut handles = [0; N];
+        let taken = line.take(slots, &mut handles[..max.min(N)]);
+        if taken.count == 0 {
+            return Err(match ended(flags) {
+                Some(reason) => TryRecvError::Closed(CloseReason::from_bits(reason)),
+                None => TryRecvError::Empty,
+            });
+        }
+        // SAFETY: handles that were taken from the ring come with their references, ours now (`ring`, I2).
+        let batch = unsafe { Batch::new(handles, taken.count) };
         let lost = taken.first - self.next;
         self.next = taken.first + taken.count as u64;
         if lost > 0 {
-            self.held = Some(Box::new(Held { lost: 0, handles: out[..taken.count].iter().copied().collect() }));
+            self.held = Some(Box::new(Held { lost: 0, messages: batch.collect() }));
             return Err(TryRecvError::Lagged(lost));
         }
-        Ok(taken.count)
+        Ok(batch)
+    }
+
+    #[cold]
+    fn take_held<const N: usize>(&mut self, max: usize) -> Result<Batch<N>, TryRecvError> {
+        let Some(held) = &mut self.held else { return Err(TryRecvError::Empty) };
+        if held.lost > 0 {
+            let lost = std::mem::take(&mut held.lost);
+            if held.messages.is_empty() {
+                self.held = None;
+            }
+            return Err(TryRecvError::Lagged(lost));
+        }
+        let count = held.messages.len().min(max).min(N);
+        let batch = Batch::of(held.messages.drain(..count));
+        if held.messages.is_empty() {
+            self.held = None;
+        }
+        Ok(batch)
     }
 }
 
@@ -579,16 +591,8 @@ impl Drop for Ring {
         // A waker may hold much; the worker would drop it only with the next tenant's.
         self.notify().waker.lock().take();
         // What is in the ring goes now, not when the worker comes to it.
-        let mut out = [0; BATCH];
-        loop {
-            match self.take(&mut out) {
-                // SAFETY: as in `try_recv`.
-                Ok(count) => out[..count].iter().for_each(|&handle| drop(unsafe { Message::from_handle(handle) })),
-                Err(TryRecvError::Lagged(_)) => {}
-                Err(_) => break,
-            }
-        }
-        let SubscriberId { place, generation, .. } = self.id;
+        while let Ok(_) | Err(TryRecvError::Lagged(_)) = self.take::<BATCH>(BATCH) {}
+        let SubscriberId { place, generation, .. } = self.control.id();
         let worker = self.worker();
         let mut guard = worker.lane.log.lock();
         if !guard.state().closed && guard.state().leave(place, generation, CloseReason::Dropped) {

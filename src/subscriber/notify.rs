@@ -4,8 +4,8 @@
 //! - worker: publish messages, fence (one for a batch of mailboxes), load the flags (relaxed); if `ARMED`, clear it and
 //!   take the waker, to be called when the slice is over.
 //!
-//! I1. No wake-up is lost: of the two fences one comes first; if the reader's, the worker sees `ARMED`; if the worker's,
-//! the reader's second look sees the message.
+//! I1. No wake-up is lost: of the two fences one comes first; if the reader's, the worker sees `ARMED`; if the
+//! worker's, the reader's second look sees the message.
 //! I2. A worker that cleared `ARMED` may take a waker registered since: that reader is then woken for nothing, looks,
 //! and registers again. A waker is woken at least once after each time it was registered and there was a message.
 //!
@@ -45,8 +45,9 @@ impl Notify<'_> {
                 none => *none = Some(waker.clone()),
             }
         }
-        // Release: whoever clears the flag sees the waker, though the lock would show it too.
-        self.flags.fetch_or(ARMED, Ordering::Release);
+        // Relaxed: whoever sees the flag takes the lock after us and finds the waker; the fence orders it against the
+        // second look.
+        self.flags.fetch_or(ARMED, Ordering::Relaxed);
         // Pairs with the fence before `fire` (I1).
         fence!("notify.arm");
     }
@@ -68,7 +69,8 @@ impl Notify<'_> {
 
     #[cold]
     fn disarm_and_take(self) -> Option<Waker> {
-        if self.flags.fetch_and(!ARMED, Ordering::AcqRel) & ARMED == 0 {
+        // Relaxed: the lock orders what goes with the flag. Of several who saw it, one clears it.
+        if self.flags.fetch_and(!ARMED, Ordering::Relaxed) & ARMED == 0 {
             return None;
         }
         self.waker.lock().take()
@@ -80,7 +82,8 @@ impl Notify<'_> {
         // Release: a reader that sees the end sees what was delivered before it. A failure means that it ended before.
         let end = |flags| if flags & ENDED == 0 { Some(flags | ended) } else { None };
         let _ = self.flags.fetch_update(ord!("notify.end", Release), Ordering::Relaxed, end);
-        // Pairs with the fence in `arm` (I1): an end is something to look for, like a message.
+        // Pairs with the fence in `Line::set_ready`, if the mailbox is in a set: an end is something to look for, like
+        // a message. With `arm` it needs none: both change the one word.
         fence!("notify.end_fence");
         self.fire()
     }

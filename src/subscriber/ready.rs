@@ -4,7 +4,8 @@
 //! deliveries the worker gathers the bits of neighbours and sets them with one operation a word:
 //!
 //! - worker: publish messages, `word |= bits` (acq-rel); if the word was 0, `summary |= 1 << word` (acq-rel); at the
-//!   end of the slice one fence, then look whether the reader of each touched group waits (see [`notify`](super::notify));
+//!   end of the slice one fence, then look whether the reader of each touched group waits (see
+//!   [`notify`](super::notify));
 //! - reader: `summary = 0` by swap (acq-rel), for each of its bits `word = 0` by swap (acq-rel), and then, for each of
 //!   that word's bits, take from the mailbox until it is empty.
 //!
@@ -13,13 +14,14 @@
 //! - I2. While a word has bits, its summary bit is set, or its setter is about to set it, or a reader that swapped the
 //!   summary is about to swap the word. So no bit is ever left behind for good.
 //! - I3. The reader waits only after it has armed, fenced and found every summary empty.
-//! - I4. A group's memory outlives every pointer to its words in a mailbox line: it is freed by its worker, on an entry of
-//!   the control log that is appended after the last pointer was taken back. A worker reads such a pointer anew for each
-//!   delivery, and never between two entries of the log keeps one.
+//! - I4. A group's memory outlives every pointer to its words in a mailbox line: it is freed by its worker, on an entry
+//!   of the control log that is appended after the last pointer was taken back. A worker reads such a pointer anew for
+//!   each delivery, and never between two entries of the log keeps one.
 //!
 //! A bit may be set for a mailbox that has left the group: the reader finds nothing there, or another, perhaps empty.
 //!
-//! Models: `loom-tests/tests/ready_wake.rs`. Trusted: I4.
+//! Model: `loom-tests/tests/ready_wake.rs`. Trusted: I4, and the orderings that I2 needs: loom runs each swap on the
+//! newest value in the order of execution, so it finds the bits without.
 
 use super::notify::Notify;
 use crate::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering, ord};
@@ -68,8 +70,8 @@ pub struct Group {
     wait: Arc<SetWait>,
 }
 
-// SAFETY: `ReadyWord::group` points back to the group that owns the word, at a fixed address (`Group::new`), and all that
-// is reached through it is atomic or behind a lock.
+// SAFETY: `ReadyWord::group` points back to the group that owns the word, at a fixed address (`Group::new`), and all
+// that is reached through it is atomic or behind a lock.
 unsafe impl Send for Group {}
 // SAFETY: as above.
 unsafe impl Sync for Group {}
@@ -101,10 +103,11 @@ impl Group {
     /// Sets bits of a word: there may be messages in those mailboxes.
     #[inline]
     pub fn mark(&self, number: usize, bits: u64) {
-        // Release: the messages are published (I1). Acquire: the reader's last swap is seen before the summary is set.
-        if self.words[number].bits.fetch_or(bits, ord!("ready.word", AcqRel)) == 0 {
-            // Release: the word's bits are seen by whoever swaps this bit out (I2).
-            self.summary.fetch_or(1 << number, ord!("ready.summary", AcqRel));
+        // Release: the messages are published (I1); the fence that follows a batch of deliveries would do alone.
+        // Acquire: the reader's last swap is seen before the summary is set (I2).
+        if self.words[number].bits.fetch_or(bits, Ordering::AcqRel) == 0 {
+            // Release: whoever swaps this bit out swaps the word after us, and finds its bits (I2).
+            self.summary.fetch_or(1 << number, Ordering::AcqRel);
         }
     }
 
@@ -114,12 +117,14 @@ impl Group {
         if self.summary.load(Ordering::Relaxed) == 0 {
             return 0;
         }
-        self.summary.swap(0, ord!("ready.take_summary", AcqRel))
+        // Acquire: pairs with `mark` (I2). Release: a worker that finds the word empty sees that we are past the
+        // summary.
+        self.summary.swap(0, Ordering::AcqRel)
     }
 
     /// For the reader: the mailboxes of a word that may have messages.
     pub fn take_word(&self, number: usize) -> u64 {
-        // Acquire: pairs with `mark` (I1).
+        // Acquire: pairs with `mark` (I1). Release: the summary's swap is seen by whoever finds the word empty (I2).
         self.words[number].bits.swap(0, ord!("ready.take_word", AcqRel))
     }
 

@@ -1,7 +1,7 @@
 //! The mailbox ring: what a delivery writes and what its reader takes, in one cache line.
 //!
-//! A bounded ring of 32-bit message handles between one writer (whoever holds the worker's baton) and one reader, with a
-//! twist: on overflow the writer may take the oldest entry away. Positions count up from 0 and never wrap.
+//! A bounded ring of 32-bit message handles between one writer (whoever holds the worker's baton) and one reader, with
+//! a twist: on overflow the writer may take the oldest entry away. Positions count up from 0 and never wrap.
 //!
 //! - I1. `tail` is moved by the writer alone; the slot of a position is written before the tail passes it (release).
 //! - I2. `head` is moved by compare-and-swap, by the reader over what it takes and, with [`Policy::DropOldest`], by the
@@ -9,22 +9,23 @@
 //!   reader alone moves it.
 //! - I3. `tail - head <= capacity`. The writer evicts with one try: if the compare-and-swap fails, the reader has taken
 //!   something, so there is room. It never loops.
-//! - I4. The reader copies slots first and uses the copies only if its compare-and-swap succeeds; a slot that the writer
-//!   overwrote meanwhile means that the head had moved, so the compare-and-swap fails.
+//! - I4. The reader copies slots first and uses the copies only if its compare-and-swap succeeds; a slot that the
+//!   writer overwrote meanwhile means that the head had moved, so the compare-and-swap fails.
 //! - I5. The positions between where the reader's last take ended and where its next one starts were evicted: that is
 //!   the exact number of lost messages, at the place of the gap.
 //!
 //! A ring of up to [`INLINE`] entries lies in the line. A larger one has its slots in a slice that the writer and the
 //! reader share.
 //!
-//! Does not promise: that a full ring with `DropNewest` or `Close` accepts after the reader began, but has not finished,
-//! to take.
+//! Does not promise: that a full ring with `DropNewest` or `Close` accepts after the reader began, but has not
+//! finished, to take.
 //!
-//! Models: `loom-tests/tests/ring.rs` (I1 to I5). Trusted: that a relaxed load of a slot is not delayed past the
-//! reader's compare-and-swap, by its release half; loom does not run loads late.
+//! Models: `loom-tests/tests/ring.rs` (I1 to I5), `ready_wake.rs` (the ready word). Trusted: that a relaxed load of a
+//! slot is not delayed past the reader's compare-and-swap, by its release half and the writer's acquiring looks at the
+//! head; loom does not run loads late.
 
 use super::ready::ReadyWord;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, mutated, ord};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence, mutated, ord};
 
 /// Entries of a ring that lies in its line.
 pub const INLINE: usize = 8;
@@ -60,8 +61,8 @@ pub struct Line {
     tail: AtomicU64,
     /// See [`notify`](super::notify).
     pub flags: AtomicU32,
-    /// Capacity (24 bits), policy (2 bits), place in the ready word (6 bits). Written by the subscriber's owner before the
-    /// first subscription and, for the place, before `ready` is set.
+    /// Capacity (24 bits), policy (2 bits), place in the ready word (6 bits). Written by the subscriber's owner before
+    /// the first subscription and, for the place, before `ready` is set.
     config: AtomicU32,
     /// The ready word of the `MailboxSet` that the mailbox is in, or null. Stored by the reader, read by the writer.
     ready: AtomicPtr<ReadyWord>,
@@ -94,7 +95,7 @@ impl Line {
     /// A line as fresh memory has it. Production takes lines from zeroed slabs.
     pub fn new() -> Self {
         Line {
-            slots: [const { () }; INLINE].map(|()| AtomicU32::new(0)),
+            slots: std::array::from_fn(|_| AtomicU32::new(0)),
             head: AtomicU64::new(0),
             tail: AtomicU64::new(0),
             flags: AtomicU32::new(0),
@@ -135,8 +136,8 @@ impl Line {
         &self.slots
     }
 
-    /// For the writer: puts `handle` into the ring, or does what the policy says. `slots` are the ring's own, a power of
-    /// two of at least the capacity.
+    /// For the writer: puts `handle` into the ring, or does what the policy says. `slots` are the ring's own, a power
+    /// of two of at least the capacity.
     #[inline(always)]
     pub fn deliver(&self, slots: &[AtomicU32], handle: u32) -> Delivery {
         // Relaxed: ours alone (I1).
@@ -152,7 +153,9 @@ impl Line {
             if mutated!("ring.evict_without_claim") {
                 self.head.store(head + 1, Ordering::Release);
                 delivery = Delivery::Evicted(oldest);
-            } else if self.head.compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            } else if self.head.compare_exchange(head, head + 1, ord!("ring.evict", AcqRel), Ordering::Acquire).is_ok()
+            {
+                // Release: a reader that sees this head sees the tail that we had.
                 delivery = Delivery::Evicted(oldest);
             }
         }
@@ -167,8 +170,8 @@ impl Line {
     pub fn take(&self, slots: &[AtomicU32], out: &mut [u32]) -> Taken {
         loop {
             // Acquire: if the writer evicted, the slots and the tail from before are seen.
-            let head = self.head.load(Ordering::Acquire);
-            // Pairs with the store in `deliver`.
+            let head = self.head.load(ord!("ring.head", Acquire));
+            // Pairs with the store in `deliver`: what the handles name is seen.
             let tail = self.tail.load(ord!("ring.tail", Acquire));
             // A tail far ahead of an old head is capped: what it would reach has been overwritten, and I4 retries.
             let count = ((tail - head) as usize).min(out.len()).min(self.capacity());
@@ -183,16 +186,12 @@ impl Line {
                 return Taken { first: head, count };
             }
             let next = head + count as u64;
-            // Release: pairs with the load of `head` in `deliver`; the copies are made (I4).
-            if self.head.compare_exchange(head, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            // Release: pairs with the load of `head` in `deliver`; the copies are made (I4). What the head read above
+            // came with was acquired there.
+            if self.head.compare_exchange(head, next, Ordering::Release, Ordering::Relaxed).is_ok() {
                 return Taken { first: head, count };
             }
         }
-    }
-
-    /// Whether there is nothing to take.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Entries in the ring.
@@ -201,17 +200,23 @@ impl Line {
         (self.tail.load(Ordering::Acquire).saturating_sub(head) as usize).min(self.capacity())
     }
 
-    /// Where the next entry will be stored: everything before was delivered.
-    pub fn tail(&self) -> u64 {
-        self.tail.load(Ordering::Acquire)
+    /// The position of the oldest entry: what was before was taken or evicted.
+    #[inline]
+    pub fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
     }
 
-    /// For the reader: names the ready word and the bit in it that the writer sets after each delivery.
+    /// For the reader: names the ready word and the bit in it that the writer sets after each delivery. Then it must
+    /// look at the ring once, by marking the bit itself: what was delivered before the writer knew the word is
+    /// announced by no one.
     pub fn set_ready(&self, word: *mut ReadyWord, bit: u32) {
         let config = self.config.load(Ordering::Relaxed) & !(BIT_MASK << BIT_SHIFT);
         self.config.store(config | bit << BIT_SHIFT, Ordering::Relaxed);
-        // Pairs with the load in `ready`: the bit's place is seen with the word.
+        // Pairs with the load in `ready`: the bit's place and the group's memory are seen with the word.
         self.ready.store(word, Ordering::Release);
+        // Pairs with the writer's fence between a delivery and its look at the word: either it sees the word, or the
+        // reader, whose look at the ring comes after this, sees the delivery.
+        fence!("ring.join");
     }
 
     /// For the writer: the ready word, or null, and the bit to set in it.

@@ -12,7 +12,6 @@ use crate::message::ReleaseCache;
 use crate::pubsub::Shared;
 use crate::sync::{Arc, Parker};
 use crate::worker::Op;
-use std::mem::ManuallyDrop;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -101,7 +100,7 @@ impl MailboxSet {
     }
 
     fn group_for(&mut self, mailbox: &Mailbox) -> usize {
-        let (engine, worker) = (mailbox.engine(), mailbox.worker_index());
+        let (engine, worker) = (mailbox.as_control().engine(), mailbox.worker_index());
         let room = |members: &Members| {
             members.worker == worker
                 && Arc::ptr_eq(&members.engine, engine)
@@ -216,16 +215,14 @@ impl MailboxSet {
         let members = &mut self.groups[index];
         let key = SetKey((index * GROUP + number) as u32);
         let Some(Some(mailbox)) = members.boxes.get_mut(number) else { return 0 };
-        let mut handles = [0; 64];
-        match mailbox.take_handles(&mut handles) {
-            Ok(count) => {
+        match mailbox.take_batch() {
+            Ok(batch) => {
                 // Marked before the calls: one that panics leaves the rest to be found.
                 if !mailbox.is_empty() || mailbox.is_ended() {
                     members.group.mark(number / 64, 1 << (number % 64));
                 }
-                let handles = &handles[..count];
-                let mut lent = Lent { handles, mailbox, group: &members.group, number, cache: &mut self.cache.0 };
-                lent.read_all(|message| read(key, SetEvent::Message(message)));
+                let count = batch.len();
+                batch.lend(&mut self.cache.0, |message| read(key, SetEvent::Message(message)));
                 count
             }
             Err(TryRecvError::Empty) => 0,
@@ -280,51 +277,6 @@ impl Drop for Left {
 
 /// How often a reader yields before it sleeps.
 const YIELDS: usize = 10;
-
-/// Messages that are lent, and then given back to the cache. Those that a call that panics has left go back to their
-/// mailbox, to be found again.
-struct Lent<'a> {
-    handles: &'a [u32],
-    mailbox: &'a mut Mailbox,
-    group: &'a Group,
-    number: usize,
-    cache: &'a mut ReleaseCache,
-}
-
-impl Lent<'_> {
-    fn read_all(&mut self, mut read: impl FnMut(&Message)) {
-        while let Some((&handle, rest)) = self.handles.split_first() {
-            // SAFETY: the reference came with the handle and is ours; it is not dropped here but given to the cache below.
-            let message = ManuallyDrop::new(unsafe { Message::from_handle(handle) });
-            self.handles = rest;
-            let given = Given { handle, cache: &mut *self.cache };
-            read(&message);
-            drop(given);
-        }
-    }
-}
-
-/// A message that has been shown, or is being shown: it is given back also if that panics.
-struct Given<'a> {
-    handle: u32,
-    cache: &'a mut ReleaseCache,
-}
-
-impl Drop for Given<'_> {
-    fn drop(&mut self) {
-        // SAFETY: the reference came with the handle, which left `Lent::handles` for us.
-        unsafe { self.cache.release(self.handle) };
-    }
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        if !self.handles.is_empty() {
-            self.mailbox.put_back(self.handles);
-            self.group.mark(self.number / 64, 1 << (self.number % 64));
-        }
-    }
-}
 
 impl Default for MailboxSet {
     fn default() -> Self {

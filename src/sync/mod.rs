@@ -128,8 +128,8 @@ impl Wake for Parker {
     }
 
     fn wake_by_ref(self: &std::sync::Arc<Self>) {
-        // Pairs with the swap in `wait`.
-        self.notified.store(true, Ordering::Release);
+        // Pairs with the swap in `wait`. A swap too: the model checker orders stores that nobody has seen too loosely.
+        self.notified.swap(true, Ordering::Release);
         self.thread.unpark();
     }
 }

@@ -7,7 +7,7 @@ pub use std::sync::{Arc, OnceLock, Weak};
 
 /// Threads, and the parking of them.
 pub mod thread {
-    pub use std::thread::{Builder, JoinHandle, Thread, current, park, park_timeout, yield_now};
+    pub use std::thread::{Builder, JoinHandle, Thread, available_parallelism, current, park, park_timeout, yield_now};
 }
 
 /// Tells the processor that this is a spin loop.

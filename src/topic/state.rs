@@ -2,18 +2,18 @@
 //!
 //! - I1. `counts` holds handles in its low half and subscriptions in its high half. A subscription counts from its
 //!   `subscribe` call until its worker has removed it.
-//! - I2. A topic that nobody uses is retired: one compare-and-swap from 0 to `RETIRED`, by whoever brought it to 0. From
-//!   then on it gains no user: every attempt sees the flag, takes itself back, and the caller looks the name up again,
-//!   after it has made sure that the retired entry is out of the table. So a subscription is never put into an entry that
-//!   broadcasts can no longer find.
-//! - I3. The bit of a worker is set, under the lock of its control log, by each subscribe after its entry is in the log;
-//!   it is cleared under the same lock, by the worker, when it has no member of the topic and no entry waits in the log.
-//!   So a broadcast called after a subscribe returned sees the bit. A bit may stay set for a while without members: such
-//!   a broadcast finds nobody there.
+//! - I2. A topic that nobody uses is retired: one compare-and-swap from 0 to `RETIRED`, by whoever brought it to 0.
+//!   From then on it gains no user: every attempt sees the flag, takes itself back, and the caller looks the name up
+//!   again, after it has made sure that the retired entry is out of the table. So a subscription is never put into an
+//!   entry that broadcasts can no longer find.
+//! - I3. The bit of a worker is set, under the lock of its control log, by each subscribe after its entry is in the
+//!   log; it is cleared under the same lock, by the worker, when it has no member of the topic and no entry waits in
+//!   the log. So a broadcast called after a subscribe returned sees the bit. A bit may stay set for a while without
+//!   members: such a broadcast finds nobody there.
 //!
 //! Models: `loom-tests/tests/topic_retire.rs` (I2), `control_log.rs` (I3).
 
-use crate::sync::{AtomicU64, Ordering, mutated, ord};
+use crate::sync::{AtomicU64, Ordering, mutated};
 
 const HANDLE: u64 = 1;
 const SUBSCRIPTION: u64 = 1 << 32;
@@ -38,27 +38,28 @@ impl State {
     }
 
     fn add(&self, use_: u64) -> bool {
-        // AcqRel: a retired entry is seen as such, and the retirer's compare-and-swap sees this use, by the total order
-        // of changes to this one word.
-        let before = self.counts.fetch_add(use_, Ordering::AcqRel);
+        // Relaxed, as all changes of this word: a retired entry is seen as such, and the retirer's compare-and-swap
+        // sees this use, by the one order of changes to one word. Nothing is published by it: entries are counted by
+        // `Arc`.
+        let before = self.counts.fetch_add(use_, Ordering::Relaxed);
         if before & RETIRED != 0 && !mutated!("topic.ignore_retired") {
-            self.counts.fetch_sub(use_, Ordering::AcqRel);
+            self.counts.fetch_sub(use_, Ordering::Relaxed);
             return false;
         }
         true
     }
 
     fn sub(&self, use_: u64) -> bool {
-        let before = self.counts.fetch_sub(use_, Ordering::AcqRel);
+        let before = self.counts.fetch_sub(use_, Ordering::Relaxed);
         debug_assert!(before >= use_);
         if before != use_ {
             return false;
         }
         if mutated!("topic.retire_without_claim") {
-            self.counts.store(RETIRED, Ordering::Release);
+            self.counts.store(RETIRED, Ordering::Relaxed);
             return true;
         }
-        self.counts.compare_exchange(0, RETIRED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.counts.compare_exchange(0, RETIRED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Begins to use it by a handle. `false`: it is retired, look it up again.
@@ -85,19 +86,20 @@ impl State {
 
     /// Whether it is retired.
     pub fn is_retired(&self) -> bool {
-        self.counts.load(Ordering::Acquire) & RETIRED != 0
+        self.counts.load(Ordering::Relaxed) & RETIRED != 0
     }
 
     /// Subscriptions, those included that their workers have yet to apply.
     pub fn subscriptions(&self) -> u64 {
-        self.counts.load(Ordering::Acquire) >> 32
+        self.counts.load(Ordering::Relaxed) >> 32
     }
 
     /// The workers that may have members.
     #[inline]
     pub fn workers(&self) -> u64 {
-        // Pairs with `show`.
-        self.workers.load(ord!("topic.workers", Acquire))
+        // Relaxed: the bit of a subscribe that returned before is seen by coherence, and its entry in the log likewise,
+        // when the position is read after this. Of one that has not returned either may be missed.
+        self.workers.load(Ordering::Relaxed)
     }
 
     /// Sets a worker's bit. Under the lock of its log (I3).
@@ -105,13 +107,14 @@ impl State {
         let bit = 1 << worker;
         // Relaxed: the bit changes only under the lock that the caller holds. Saves writing the line for each member.
         if self.workers.load(Ordering::Relaxed) & bit == 0 {
-            self.workers.fetch_or(bit, ord!("topic.show", AcqRel));
+            self.workers.fetch_or(bit, Ordering::Relaxed);
         }
     }
 
     /// Clears a worker's bit. Under the lock of its log, with no entry waiting (I3).
     pub fn hide(&self, worker: usize) {
-        self.workers.fetch_and(!(1 << worker), Ordering::AcqRel);
+        // Relaxed: as in `show`.
+        self.workers.fetch_and(!(1 << worker), Ordering::Relaxed);
     }
 }
 

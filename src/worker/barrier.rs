@@ -1,6 +1,6 @@
 //! A barrier: reached when everything that was accepted before it has been delivered.
 
-use crate::sync::{AtomicU32, Mutex, Ordering, Parker};
+use crate::sync::{AtomicBool, AtomicU32, Mutex, Ordering, Parker};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -11,13 +11,15 @@ pub struct Barrier {
     parts: AtomicU32,
     /// When the last part was reached.
     at: Mutex<Option<Instant>>,
+    /// Set by a worker that ended before it came to its part.
+    abandoned: AtomicBool,
     waker: Waker,
 }
 
 impl Barrier {
     /// A barrier of `parts` parts that wakes `parker` when the last is reached.
     pub fn new(parts: u32, parker: &std::sync::Arc<Parker>) -> Self {
-        Barrier { parts: AtomicU32::new(parts), at: Mutex::new(None), waker: Waker::from(parker.clone()) }
+        Barrier { parts: AtomicU32::new(parts), at: Mutex::new(None), abandoned: AtomicBool::new(false), waker: Waker::from(parker.clone()) }
     }
 
     /// Adds parts, by someone who holds one.
@@ -36,6 +38,17 @@ impl Barrier {
         if self.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.waker.wake_by_ref();
         }
+    }
+
+    /// Gives a part up: it will not be reached.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.waker.wake_by_ref();
+    }
+
+    /// Whether a part was given up.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
     }
 
     /// When the last part was reached, if it was.

@@ -1,7 +1,8 @@
 //! The baton: the right to write a worker's lists and mailboxes.
 //!
-//! A lock word that is only ever tried, never waited for. The worker holds it while it executes and gives it back while it
-//! idles, so that a publisher may deliver in place to the few mailboxes of a small topic and save the wake of the worker.
+//! A lock word that is only ever tried, never waited for. The worker holds it while it executes and gives it back while
+//! it idles, so that a publisher may deliver in place to the few mailboxes of a small topic and save the wake of the
+//! worker.
 //!
 //! - I1. Between an acquire that succeeded and the release by the same guard nobody else has access to the value.
 //! - I2. What one holder did is seen by the next: the release store pairs with the acquiring compare-and-swap.
@@ -26,6 +27,7 @@ unsafe impl<T: Send> Sync for Baton<T> {}
 unsafe impl<T: Send> Send for Baton<T> {}
 
 /// The baton, held. Gives it back when dropped.
+#[derive(Debug)]
 pub struct BatonGuard<'a, T>(&'a Baton<T>);
 
 impl<T> Baton<T> {

@@ -14,18 +14,18 @@
 //! - I4. What waits in queues of busy topics is bounded: with [`PARKED_MAX`] broadcasts there, nothing is popped.
 
 use super::barrier::Barrier;
-use super::deliver::{Afterwards, Deliver, Tally, Walker};
+use super::deliver::{Afterwards, Deliver, Tally, Walker, Wide};
 use super::log::LogReader;
 use super::members::{Members, Place};
 use super::{Broadcast, Counters, Item, Op, Worker};
 use crate::CloseReason;
-use crate::message::{Bias, References};
+use crate::message::Bias;
 use crate::pubsub::Shared;
 use crate::subscriber::handler::{Handlers, NewHandler};
 use crate::subscriber::notify::Notify;
-use crate::subscriber::ring::Line;
-use crate::sync::{Arc, AtomicU32};
+use crate::sync::Arc;
 use crate::topic::Entry;
+use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Deliveries in a slice: about 10 us of walking.
@@ -47,11 +47,11 @@ pub struct Core {
     /// The slabs of handlers, by kind; that of mailboxes is empty.
     handlers: Vec<Option<Box<dyn Handlers>>>,
     /// The slots of mailboxes larger than their line, by place.
-    wide: HashMap<u32, Arc<[AtomicU32]>>,
+    wide: Wide,
     walker: Walker,
     /// Suspended walks, each of another topic.
     walks: VecDeque<Walk>,
-    busy: HashMap<u32, VecDeque<Deferred>>,
+    busy: HashMap<u32, VecDeque<Deferred>, RandomState>,
     parked: usize,
     /// The generation of the last tenant that was removed, by kind and place.
     removed: Vec<Vec<u32>>,
@@ -108,10 +108,10 @@ impl Core {
             log: LogReader::new(),
             members: Members::new(),
             handlers: vec![None],
-            wide: HashMap::new(),
+            wide: Wide::default(),
             walker: Walker::default(),
             walks: VecDeque::new(),
-            busy: HashMap::new(),
+            busy: HashMap::default(),
             parked: 0,
             removed: Vec::new(),
             postponed: Vec::new(),
@@ -170,7 +170,9 @@ impl Core {
 
     /// Applies the whole log, for want of anything else to do. Returns whether there was anything.
     fn catch_up(&mut self, engine: &Arc<Shared>, me: &Worker) -> bool {
-        let worked = self.apply_to(engine, me, me.lane.log.position());
+        // Not ahead of a broadcast that is on its way with an earlier position (`lane`, I2).
+        let position = me.lane.position_if_drained();
+        let worked = position.is_some_and(|position| self.apply_to(engine, me, position));
         self.change_slabs();
         if !self.emptied.is_empty() {
             self.hide_emptied(me);
@@ -391,7 +393,7 @@ impl Core {
         self.mark_removed(place, generation);
         if place.kind == 0 {
             let wide = self.wide.remove(&place.index);
-            drain_line(me.line(place.index), wide.as_deref(), &mut self.walker);
+            self.walker.drain(me.line(place.index), wide.as_deref());
         } else {
             self.postponed.push(Postponed::Remove(place));
         }
@@ -435,7 +437,8 @@ impl Core {
     }
 
     fn note_if_empty(&mut self, topic: &Arc<Entry>) {
-        if self.members.first(topic.number()).is_none() {
+        let noted = self.emptied.last().is_some_and(|last| Arc::ptr_eq(last, topic));
+        if !noted && self.members.first(topic.number()).is_none() {
             self.emptied.push(topic.clone());
         }
     }
@@ -471,7 +474,7 @@ impl Core {
             _ => None,
         });
         let waiting = self.log.waiting().chain(guard.pending()).chain(deferred);
-        let waiting: HashSet<u32> = waiting.filter_map(subscribed).collect();
+        let waiting: HashSet<u32, RandomState> = waiting.filter_map(subscribed).collect();
         let members = &self.members;
         self.emptied.retain(|topic| {
             let number = topic.number();
@@ -487,18 +490,18 @@ impl Core {
     }
 
     /// Delivers a broadcast on the thread of its publisher, if that is cheap and keeps the order. `false`: it must go
-    /// through the inbox.
+    /// through the inbox. `position` is how far the log may be applied.
     pub fn deliver_in_place(
         &mut self,
         engine: &Arc<Shared>,
         me: &Worker,
+        position: u64,
         topic: &Entry,
         members_max: usize,
         message: impl FnOnce() -> Bias,
         from: Option<(Place, u32)>,
     ) -> bool {
-        let position = me.lane.log.position();
-        if !self.walks.is_empty() || position - self.log.applied() > IN_PLACE_LOG_MAX {
+        if !self.walks.is_empty() || position.saturating_sub(self.log.applied()) > IN_PLACE_LOG_MAX {
             return false;
         }
         self.apply_to(engine, me, position);
@@ -519,6 +522,12 @@ impl Core {
 
     /// The worker ends: gives back all that is left, and ends every subscriber. Returns the broadcasts that were left.
     pub fn end(&mut self, engine: &Arc<Shared>, me: &Worker) -> u64 {
+        // Before the inbox is drained: see `PubSub::flush`.
+        let mailboxes = {
+            let mut guard = me.lane.log.lock();
+            guard.state().closed = true;
+            guard.state().mailboxes()
+        };
         let mut left = 0;
         while let Some(walk) = self.walks.pop_front() {
             self.settle(walk);
@@ -526,11 +535,8 @@ impl Core {
         }
         for deferred in std::mem::take(&mut self.busy).into_values().flatten() {
             match deferred {
-                Deferred::Broadcast(broadcast) => {
-                    self.walker.give_back(broadcast.message.settle(0));
-                    left += 1;
-                }
-                Deferred::Barrier(barrier) => barrier.reach(),
+                Deferred::Broadcast(_) => left += 1,
+                Deferred::Barrier(barrier) => barrier.abandon(),
                 Deferred::Op(op) => self.apply(engine, me, op),
                 Deferred::Leave(leaving) => {
                     if let Some(leaving) = Arc::into_inner(leaving) {
@@ -539,12 +545,13 @@ impl Core {
                 }
             }
         }
-        left += self.drop_inbox(me);
-        let mailboxes = {
-            let mut guard = me.lane.log.lock();
-            guard.state().closed = true;
-            guard.state().mailboxes()
-        };
+        // SAFETY: we are under the baton, so calls follow one another.
+        while let Some(item) = unsafe { me.lane.inbox.pop() } {
+            match item {
+                Item::Broadcast(_) => left += 1,
+                Item::Barrier { barrier, .. } => barrier.abandon(),
+            }
+        }
         // What was asked for and not applied: handlers that have yet to come must be told of the end too.
         self.apply_to(engine, me, me.lane.log.position());
         for index in 0..mailboxes {
@@ -588,22 +595,6 @@ impl Leaving {
     fn place(&self) -> Place {
         match *self {
             Leaving::Closed { place, .. } | Leaving::Gone { place, .. } => place,
-        }
-    }
-}
-
-/// Gives back the messages that a reader has left.
-fn drain_line(line: &Line, wide: Option<&[AtomicU32]>, walker: &mut Walker) {
-    let slots: &[AtomicU32] = wide.unwrap_or(line.inline());
-    let mut handles = [0; 64];
-    loop {
-        let taken = line.take(slots, &mut handles).count;
-        if taken == 0 {
-            return;
-        }
-        for &handle in &handles[..taken] {
-            // SAFETY: what was taken from the ring is ours.
-            walker.give_back(unsafe { References::from_handle(handle, 1) });
         }
     }
 }

@@ -21,6 +21,9 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
+/// The slots of mailboxes larger than their line, by place.
+pub type Wide = HashMap<u32, Arc<[AtomicU32]>, foldhash::fast::RandomState>;
+
 /// Mailboxes in a batch.
 const BATCH: usize = 64;
 /// How many mailboxes ahead a line is asked for.
@@ -129,6 +132,21 @@ impl Walker {
         }
     }
 
+    /// Gives back the messages that the reader of a mailbox has left.
+    pub fn drain(&mut self, line: &Line, wide: Option<&[AtomicU32]>) {
+        let slots = wide.unwrap_or(line.inline());
+        let mut handles = [0; BATCH];
+        loop {
+            let taken = line.take(slots, &mut handles).count;
+            if taken == 0 {
+                return;
+            }
+            // SAFETY: what was taken from the ring is ours.
+            let references = handles[..taken].iter().map(|&handle| unsafe { References::from_handle(handle, 1) });
+            self.released.extend(references);
+        }
+    }
+
     /// Tells the set that a mailbox is in, if any, that the mailbox has ended.
     pub fn mark_ended(&mut self, line: &Line) {
         let (word, bit) = line.ready();
@@ -146,7 +164,7 @@ pub struct Deliver<'a> {
     /// The worker.
     pub me: &'a Worker,
     /// Slots of large mailboxes.
-    pub wide: &'a HashMap<u32, Arc<[AtomicU32]>>,
+    pub wide: &'a Wide,
     /// What is gathered.
     pub walker: &'a mut Walker,
     /// The message.

@@ -10,17 +10,18 @@
 //! I1. Once the phase is `CLOSING` and every stripe has been seen at zero, no call from outside will push any more, and
 //! all that was pushed is seen: of the two fences one comes first; if it is the publisher's, the closer sees its stripe
 //! and waits for it, so nothing is delivered in part; if it is the closer's, the publisher sees the phase.
-//! I2. After that only handlers push, from within the work of an entry. If the sum of completed entries over all workers,
-//! read first, equals the sum of pushed ones, read after, then nothing is in an inbox and nothing is being worked on, for
-//! ever: both sums only grow, completed never exceeds pushed, so no push lay between the two readings, and no entry
-//! was unfinished at the first. (Mattern's counting of messages, 1987.) An entry counts as completed only after all that
-//! its work published has been pushed.
+//! I2. After that only handlers push, from within the work of an entry. If the sum of completed entries over all
+//! workers, read first, equals the sum of pushed ones, read after, then nothing is in an inbox and nothing is being
+//! worked on, for ever: both sums only grow, completed never exceeds pushed, so no push lay between the two readings,
+//! and no entry was unfinished at the first. (Mattern's counting of messages, 1987.) An entry counts as completed only
+//! after all that its work published has been pushed.
 //!
 //! A stripe also counts the publications: the low 16 bits are calls in progress, the others calls that published.
 //!
-//! Model: `loom-tests/tests/shutdown.rs`.
+//! Models: `loom-tests/tests/close.rs` (I1), `shutdown.rs` (I2).
 
-use crate::sync::{AtomicU32, AtomicU64, CachePadded, Ordering, fence, ord};
+use super::inbox::Inbox;
+use crate::sync::{AtomicU32, AtomicU64, CachePadded, Ordering, fence, mutated, ord};
 
 /// Open for all.
 pub const OPEN: u32 = 0;
@@ -89,6 +90,21 @@ impl Gate {
         self.stripes.iter().all(|stripe| stripe.load(ord!("gate.quiet", Acquire)) & IN_PROGRESS == 0)
     }
 
+    /// While `CLOSING`: whether nothing is on its way any more, nor ever will be again (I2). `inboxes` are those of all
+    /// workers.
+    pub fn is_quiescent<'a, T: 'a>(&self, inboxes: impl Iterator<Item = &'a Inbox<T>> + Clone) -> bool {
+        let sum = |of: fn(&Inbox<T>) -> u32| inboxes.clone().map(of).fold(0, u32::wrapping_add);
+        if mutated!("gate.pushed_first") {
+            let pushed = sum(Inbox::pushed);
+            return self.is_quiet() && sum(Inbox::completed) == pushed;
+        }
+        // In this order: what the calls pushed is then counted, and a push of a counted completion's work too.
+        self.is_quiet() && {
+            let completed = sum(Inbox::completed);
+            completed == sum(Inbox::pushed)
+        }
+    }
+
     /// Calls from outside that published, so far.
     pub fn published(&self) -> u64 {
         self.stripes.iter().map(|stripe| stripe.load(Ordering::Relaxed) / PUBLISHED).sum()
@@ -120,6 +136,6 @@ impl Pass<'_> {
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         // Pairs with the load in `is_quiet`.
-        self.0.fetch_sub(1, Ordering::Release);
+        self.0.fetch_sub(1, ord!("gate.leave", Release));
     }
 }

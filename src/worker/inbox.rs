@@ -1,25 +1,25 @@
 //! The inbox of a worker: a bounded queue of many producers and one consumer, bounded by entries and by work.
 //!
 //! The slots carry sequence numbers, after D. Vyukov's bounded queue. What differs: the consumer polls only the slot it
-//! will read next, and producers look at the consumer's line only when the queue seems full, so that in the steady state
-//! a push touches the tail's line and one slot, and a pop touches one slot and the head's line.
+//! will read next, and producers look at the consumer's line only when the queue seems full, so that in the steady
+//! state a push touches the tail's line and one slot, and a pop touches one slot and the head's line.
 //!
 //! Each entry has a *weight*, the work it will cause. `tail` and `head` are words of two halves: the low 32 bits count
 //! entries, the high 32 bits count weight, both wrapping. One compare-and-swap claims a slot and its weight together.
 //!
 //! - I1. Slot `p % capacity` belongs to the producer whose compare-and-swap moved the tail from `p`, from then until it
 //!   stores `p + 1` into the slot's `sequence` (release). It then belongs to the consumer until the head passes `p`.
-//! - I2. `tail - head` never exceeds the capacity: a producer claims only after it has seen a head that leaves room, and
-//!   the head it saw is at most the true one.
+//! - I2. `tail - head` never exceeds the capacity: a producer claims only after it has seen a head that leaves room,
+//!   and the head it saw is at most the true one.
 //! - I3. Only the consumer (whoever holds the worker's baton) moves `head`; a pop takes the entry out before it does.
 //! - I4. [`Inbox::is_drained`] counts claimed but unwritten slots as entries: it is false while a push is unfinished.
 //! - I5. An empty inbox accepts an entry of any weight.
 //!
 //! Does not promise: that `pop` returns an entry whose push has finished while an earlier push has not.
 //!
-//! Models: `loom-tests/tests/inbox.rs` (I1, I2), `inbox_wake.rs` (with the sleep protocol), `baton.rs` (I4).
+//! Models: `loom-tests/tests/inbox.rs` (I1, I2, I3, I5), `inbox_wake.rs` (with the sleep protocol), `baton.rs` (I4).
 
-use crate::sync::{AtomicU32, AtomicU64, CachePadded, Ordering, UnsafeCell, ord};
+use crate::sync::{AtomicU32, AtomicU64, CachePadded, Ordering, UnsafeCell, mutated, ord, spin_loop};
 use std::mem::MaybeUninit;
 
 struct Slot<T> {
@@ -89,15 +89,18 @@ impl<T> Inbox<T> {
         &self.slots[position as usize & (self.slots.len() - 1)]
     }
 
-    /// Whether an entry of `weight` fits between this head and this tail; `None` if the tail is older than the head.
+    /// Whether an entry of `weight` fits between this head and this tail; `None` if one of the two is too
+    /// old to go with the other.
     fn fits(&self, tail: u64, head: u64, new: u32) -> Option<bool> {
         let length = entries(tail).wrapping_sub(entries(head));
         if length > self.slots.len() as u32 {
             return None;
         }
         let outstanding = weight(tail).wrapping_sub(weight(head));
-        Some(length == 0 && outstanding == 0
-            || length < self.slots.len() as u32 && outstanding.saturating_add(new) <= self.weight_max)
+        Some(
+            length == 0 && outstanding == 0
+                || length < self.slots.len() as u32 && outstanding.saturating_add(new) <= self.weight_max,
+        )
     }
 
     /// Whether an entry of `weight` would fit now, looking at the true head.
@@ -107,6 +110,7 @@ impl<T> Inbox<T> {
             if let Some(fits) = self.fits(tail, self.consumer.head.load(Ordering::Acquire), weight) {
                 return fits;
             }
+            spin_loop();
         }
     }
 
@@ -124,15 +128,10 @@ impl<T> Inbox<T> {
                 let head = self.consumer.head.load(ord!("inbox.head", Acquire));
                 match self.fits(tail, head, new) {
                     Some(true) => self.producers.seen_head.store(head, ord!("inbox.seen_head_store", Release)),
-                    Some(false) => {
-                        let now = self.producers.tail.load(Ordering::Relaxed);
-                        if now == tail {
-                            return Err(value);
-                        }
-                        tail = now;
-                        continue;
-                    }
+                    // Full when `head` was read: the true tail was this one or a later one.
+                    Some(false) => return Err(value),
                     None => {
+                        spin_loop();
                         tail = self.producers.tail.load(Ordering::Relaxed);
                         continue;
                     }
@@ -159,7 +158,8 @@ impl<T> Inbox<T> {
     /// Whether the next entry is there to be popped. For the consumer.
     pub fn has_next(&self) -> bool {
         let position = entries(self.consumer.head.load(Ordering::Relaxed));
-        self.slot(position).sequence.load(Ordering::Acquire) == position.wrapping_add(1)
+        // Relaxed: whoever acts on it pops, and that acquires. A sleep protocol's fence orders it where it must.
+        self.slot(position).sequence.load(Ordering::Relaxed) == position.wrapping_add(1)
     }
 
     /// Takes the next entry. Its weight counts against the bound until [`release`](Self::release).
@@ -190,7 +190,9 @@ impl<T> Inbox<T> {
     pub fn release(&self, done: u32) {
         if done != 0 {
             let head = self.consumer.head.load(Ordering::Relaxed);
-            self.consumer.head.store(word(entries(head), weight(head).wrapping_add(done)), Ordering::Release);
+            let head = word(entries(head), weight(head).wrapping_add(done));
+            // Pairs with the load of `head` in `push`, as the store in `pop` does: it takes that one's place.
+            self.consumer.head.store(head, ord!("inbox.release", Release));
         }
     }
 
@@ -204,22 +206,24 @@ impl<T> Inbox<T> {
     /// Whether nothing is in it, not even an unfinished push (I4). Certain only under the baton.
     #[inline]
     pub fn is_drained(&self) -> bool {
-        // Relaxed: a caller that must not miss a push has seen it happen before, and then coherence shows it here.
-        let tail = self.producers.tail.load(Ordering::Relaxed);
         if mutated!("baton.slot_emptiness") {
             return !self.has_next();
         }
+        // Relaxed: a caller that must not miss a push has seen it happen before, and then coherence shows it here.
+        let tail = self.producers.tail.load(Ordering::Relaxed);
         entries(tail) == entries(self.consumer.head.load(Ordering::Relaxed))
     }
 
     /// Entries pushed so far, wrapping.
     pub fn pushed(&self) -> u32 {
-        entries(self.producers.tail.load(Ordering::Acquire))
+        // Relaxed: a push that the caller must count has happened before, and then coherence shows it here.
+        entries(self.producers.tail.load(Ordering::Relaxed))
     }
 
     /// Entries whose work is finished, wrapping.
     pub fn completed(&self) -> u32 {
-        self.consumer.completed.load(Ordering::Acquire)
+        // Pairs with the store in `count_completed`.
+        self.consumer.completed.load(ord!("inbox.read_completed", Acquire))
     }
 
     /// Entries waiting, for statistics.
@@ -228,8 +232,6 @@ impl<T> Inbox<T> {
         entries(self.producers.tail.load(Ordering::Relaxed)).wrapping_sub(head)
     }
 }
-
-use crate::sync::mutated;
 
 impl<T> Drop for Inbox<T> {
     fn drop(&mut self) {

@@ -3,19 +3,23 @@
 //! A publisher reaches a worker's members in one of two ways:
 //!
 //! - *by the inbox*: push an entry with the log's position, fence, wake the worker if it sleeps;
-//! - *in place*, if the inbox is drained and the baton is free: take the baton, look at the inbox **again**, deliver, give
-//!   the baton back.
+//! - *in place*, if the inbox is drained and the baton is free: take the baton, look at the inbox **again**, deliver,
+//!   give the baton back.
 //!
-//! - I1. Order: the worker executes what it pops before it gives the baton back, or refuses in-place delivery while it has
-//!   work in hand (`f` of [`Lane::try_in_place`] decides). So a publisher that finds the inbox drained under the baton
-//!   has nothing of its own still on the way.
-//! - I2. A worker never waits for the baton of a holder that waits for it: a publisher with the baton runs no code of
+//! - I1. Order: the worker executes what it pops before it gives the baton back, or refuses in-place delivery while it
+//!   has work in hand (`f` of [`Lane::try_in_place`] decides). So a publisher that finds the inbox drained under the
+//!   baton has nothing of its own still on the way.
+//! - I2. Positions: whoever applies the log with no broadcast at hand, a publisher in place or a worker for want of
+//!   work, runs ahead of no broadcast that returned before one of the applied entries was appended. It reads the log's
+//!   position first and looks at the inbox after; the position is acquired, so such a broadcast is seen there.
+//! - I3. A worker never waits for the baton of a holder that waits for it: a publisher with the baton runs no code of
 //!   users, takes no other lock than that of the log, and wakes readers only after it has given the baton back.
 //!
 //! The lane is generic in what the inbox carries (`T`), what the log carries (`O`), the state beside the log (`S`) and
 //! the worker's own state (`C`), so that the models run this code with a small state of their own.
 //!
-//! Models: `loom-tests/tests/baton.rs`, `control_log.rs`, `inbox_wake.rs`.
+//! Models: `loom-tests/tests/baton.rs` (I1), `control_log.rs` and `in_place.rs` (I2), `try_broadcast.rs` and `room.rs`
+//! ([`publish`]).
 
 use super::baton::{Baton, BatonGuard};
 use super::gate::{self, Gate};
@@ -79,18 +83,29 @@ impl<T, O, S, C> Lane<T, O, S, C> {
         self.inbox.is_drained() && self.baton.is_free()
     }
 
-    /// Runs `f` on the worker's state if nothing is on the way to it and nobody else has it.
+    /// The position up to which the log may be applied with no broadcast at hand, by the baton's holder: `None` while
+    /// something is in the inbox, since a broadcast there may have an earlier position (I2).
     #[inline]
-    pub fn try_in_place<R>(&self, f: impl FnOnce(&mut C) -> R) -> Option<R> {
+    pub fn position_if_drained(&self) -> Option<u64> {
+        if mutated!("lane.position_last") {
+            return if self.inbox.is_drained() { Some(self.log.position()) } else { None };
+        }
+        // In this order: a broadcast that returned before one of the counted entries was appended is seen in the inbox.
+        let position = self.log.position();
+        if self.inbox.is_drained() { Some(position) } else { None }
+    }
+
+    /// Runs `f` on the worker's state if nothing is on the way to it and nobody else has it. `f` is given the position
+    /// up to which it may apply the log (I2).
+    #[inline]
+    pub fn try_in_place<R>(&self, f: impl FnOnce(&mut C, u64) -> R) -> Option<R> {
         if !self.inbox.is_drained() {
             return None;
         }
         let mut guard = self.baton.try_take()?;
-        // Looked at again (I1): an entry may have been pushed, popped and be half done since the first look.
-        if !mutated!("baton.no_second_look") && !self.inbox.is_drained() {
-            return None;
-        }
-        Some(guard.with(f))
+        // Looked at again, now under the baton and behind the position (I2).
+        let position = if mutated!("baton.no_second_look") { self.log.position() } else { self.position_if_drained()? };
+        Some(guard.with(|core| f(core, position)))
     }
 
     /// For the worker: takes the baton, retrying while a publisher delivers in place, which is a bounded piece of work.
@@ -110,22 +125,24 @@ impl<T, O, S, C> Lane<T, O, S, C> {
 /// Why [`publish`] did not.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The gate is not open.
+    /// The gate is not open, or the engine ended while the call waited for room.
     Closed,
     /// An inbox has no room, and the caller did not want to wait.
     Full,
 }
 
 /// Publishes from outside to the workers in `targets` (a bit each, not 0): one entry in each inbox, or none in any.
+/// Returns which workers it woke.
 ///
 /// With `wait` it waits where an inbox is full. Without, it looks at every inbox first and gives up if one has no room;
 /// once it has begun it finishes, so that a broadcast is never delivered in part: if another publisher takes the room
 /// between the look and the push, it waits for the worker to make some.
 ///
-/// Returns which workers it woke.
+/// One thing ends a wait without room: an engine that ends at its deadline. The call is refused then, though workers
+/// may have, or leave, what it had pushed.
 ///
-/// `make` is called once the publication is certain, with the number of targets, and returns what makes a worker's entry
-/// and its weight.
+/// `make` is called once the publication is certain, with the number of targets, and returns what makes a worker's
+/// entry.
 pub fn publish<'a, T, O: 'a, S: 'a, C: 'a, L, F>(
     gate: &Gate,
     hint: usize,
@@ -145,21 +162,22 @@ where
         return Err(Refused::Full);
     }
     let mut entry = make();
+    let mut woken = 0;
     for i in bits(targets) {
         if let Err(value) = lane(i).inbox.push(entry(i), weight) {
             if mutated!("publish.give_up_midway") {
                 return Err(Refused::Full);
             }
             // Those that have their entry need not wait for this one.
-            wake_all(&lane, targets & ((1 << i) - 1));
+            woken |= wake_all(&lane, targets & ((1 << i) - 1));
             if !lane(i).push_waiting(gate, value, weight) {
                 return Err(Refused::Closed);
             }
         }
     }
-    let wakes = wake_all(&lane, targets);
+    woken |= wake_all(&lane, targets);
     pass.published();
-    Ok(wakes)
+    Ok(woken)
 }
 
 /// One fence, and then a wake for each worker that sleeps. Returns which it woke.
@@ -169,30 +187,23 @@ fn wake_all<'a, T: 'a, O: 'a, S: 'a, C: 'a>(lane: impl Fn(usize) -> &'a Lane<T, 
 }
 
 impl<T, O, S, C> Lane<T, O, S, C> {
-    /// Pushes an entry, and waits for room if there is none. For a caller with a pass, never on a worker's thread; it must
-    /// wake the worker. `false`: the engine was closed at its deadline, and the worker will make no more room.
-    pub fn push_or_wait(&self, gate: &Gate, value: T, weight: u32) -> bool {
-        match self.inbox.push(value, weight) {
-            Ok(()) => true,
-            Err(value) => self.push_waiting(gate, value, weight),
-        }
-    }
-
-    /// Pushes an entry, and waits for room as long as there is none. Never on a worker's thread. `false`: the engine was
-    /// closed at its deadline, and the worker will make no more room.
+    /// Pushes an entry, and waits for room as long as there is none. Never on a worker's thread. `false`: the engine
+    /// was closed at its deadline, and the worker will make no more room.
     #[cold]
-    fn push_waiting(&self, gate: &Gate, value: T, weight: u32) -> bool {
+    pub fn push_waiting(&self, gate: &Gate, value: T, weight: u32) -> bool {
         let parker = Parker::new();
         let mut value = value;
         loop {
             self.room.register(Waker::from(parker.clone()));
+            // Behind the fence of `register`, like the look for room. A worker that ends has seen the phase before it
+            // opens its room for the last time: it finds us there, or we see the phase. What is in the inbox then is
+            // lost.
+            if gate.phase() == gate::CLOSED && !mutated!("lane.wait_past_end") {
+                return false;
+            }
             match self.inbox.push(value, weight) {
                 Ok(()) => return true,
                 Err(back) => value = back,
-            }
-            // The worker opens the room once more after the phase has changed.
-            if gate.phase() == gate::CLOSED {
-                return false;
             }
             parker.wait(None);
         }

@@ -5,8 +5,8 @@
 //! who were subscribed when it was called, and neither waits for the other.
 //!
 //! - I1. `tail` is the number of entries ever appended. It changes only under the lock, after the entry is in.
-//! - I2. Whoever reads `tail == p` and then takes the lock finds the first `p` entries in, or already fetched: the store
-//!   of `p` is inside the critical section that appended.
+//! - I2. Whoever reads `tail == p` and then takes the lock finds the first `p` entries in, or already fetched: the
+//!   store of `p` is inside the critical section that appended.
 //! - I3. The worker applies entries in order, each once, and never one whose position is not below the position that it
 //!   was told.
 //!
@@ -14,7 +14,7 @@
 //! A topic's bit for this worker is set under this lock and cleared under it only when no entry is waiting, so a clear
 //! can't run over the bit of a subscribe whose entry is still to come (`Topic`, "the bits").
 //!
-//! Model: `loom-tests/tests/control_log.rs`.
+//! Models: `loom-tests/tests/control_log.rs`, `in_place.rs`.
 
 use crate::sync::{AtomicU64, CachePadded, Mutex, MutexGuard, Ordering, mutated, ord};
 use std::collections::VecDeque;
@@ -36,6 +36,7 @@ pub struct Log<O, S> {
 }
 
 /// The log's lock, held.
+#[derive(Debug)]
 pub struct LogGuard<'a, O, S> {
     tail: &'a AtomicU64,
     locked: MutexGuard<'a, Locked<O, S>>,
@@ -58,7 +59,9 @@ impl<O, S> Log<O, S> {
     /// The position to give to a broadcast that is called now.
     #[inline]
     pub fn position(&self) -> u64 {
-        // Pairs with the store in `append`. A subscribe that returned before this call is counted.
+        // A subscribe that returned before this call is counted, by coherence. Acquire pairs with the store in
+        // `append`: what happened before a counted entry was appended is seen, the pushes of earlier broadcasts above
+        // all (`Lane::position_if_drained`).
         self.tail.load(ord!("log.position", Acquire))
     }
 }
@@ -67,7 +70,8 @@ impl<O, S> LogGuard<'_, O, S> {
     /// Appends an entry. Returns how many now wait for the worker to fetch them.
     pub fn append(&mut self, entry: O) -> usize {
         self.locked.pending.push_back(entry);
-        // Relaxed load: changes only under the lock. Pairs with the load in `position` (I1, I2).
+        // Relaxed load: changes only under the lock. The store pairs with the load in `position`; I2 needs only that it
+        // is made under the lock: nobody can read it and still be the one who has the lock before it was made.
         let tail = self.tail.load(Ordering::Relaxed);
         self.tail.store(tail + 1, ord!("log.append", Release));
         self.locked.pending.len()
@@ -80,12 +84,8 @@ impl<O, S> LogGuard<'_, O, S> {
 
     /// The entries that wait to be fetched.
     pub fn pending(&self) -> impl Iterator<Item = &O> {
-        self.locked.pending.iter()
-    }
-
-    /// Whether every entry has been fetched.
-    pub fn is_fetched(&self) -> bool {
-        self.locked.pending.is_empty()
+        let hidden = mutated!("log.hide_over_pending");
+        self.locked.pending.iter().filter(move |_| !hidden)
     }
 }
 
@@ -122,13 +122,9 @@ impl<O> LogReader<O> {
         self.applied
     }
 
-    /// Whether every fetched entry has been applied.
-    pub fn is_applied(&self) -> bool {
-        self.fetched.is_empty()
-    }
-
     /// The entries fetched and not yet applied.
     pub fn waiting(&self) -> impl Iterator<Item = &O> {
-        self.fetched.iter()
+        let hidden = mutated!("log.hide_over_fetched");
+        self.fetched.iter().filter(move |_| !hidden)
     }
 }

@@ -22,7 +22,7 @@ struct Local {
     engine: Arc<Shared>,
     worker: usize,
     waiting: VecDeque<Waiting>,
-    /// It flushes no more.
+    /// The worker ends: nothing more is taken, though its subscribers' last callbacks still run here.
     ended: bool,
 }
 
@@ -72,7 +72,10 @@ pub fn on_worker() -> bool {
 pub fn has_room(engine: &Arc<Shared>, targets: u64, weight: u32) -> bool {
     LOCAL.with_borrow(|local| {
         let Some(local) = local else { return false };
-        let left = if local.ended { 0 } else { ENTRIES_MAX - local.waiting.len() };
+        if local.ended {
+            return false;
+        }
+        let left = ENTRIES_MAX - local.waiting.len();
         super::lane::bits(targets).filter(|&i| !fits(local, engine, &engine.workers[i], weight)).count() <= left
     })
 }
@@ -162,22 +165,16 @@ pub fn register(waker: &std::task::Waker) {
     });
 }
 
-/// The worker begins to end: gives back what waits, and keeps nothing any more. Returns how many entries that were.
-/// The thread stays a worker's: what its subscribers do when they are told must not wait for it.
+/// The worker ends: gives back what waits, and takes nothing more. Returns how many entries that were. The thread stays
+/// known as a worker's, for the callbacks that are still to run on it.
 pub fn end() -> u64 {
     let waiting = LOCAL.with_borrow_mut(|local| {
-        local.as_mut().map(|local| {
-            local.ended = true;
-            std::mem::take(&mut local.waiting)
-        })
+        let local = local.as_mut().expect("called on a worker's thread");
+        local.ended = true;
+        std::mem::take(&mut local.waiting)
     });
-    let mut left = 0;
-    // Dropped here, not under the borrow: the last reference of a message runs code of users.
-    for waiting in waiting.into_iter().flatten() {
-        debug_assert!(matches!(waiting.item, Item::Broadcast(_)), "a worker's thread makes no barriers");
-        left += 1;
-    }
-    left
+    // A message that goes with it may run code of users: without the borrow.
+    waiting.len() as u64
 }
 
 /// The worker has ended.

@@ -3,9 +3,9 @@
 //! - waiter: register its waker, `waiting = true` (relaxed), fence, look for room again; without any, sleep;
 //! - worker: make room, fence, load `waiting` (relaxed); if set, clear it and wake all who are registered.
 //!
-//! I1. No waiter sleeps while there is room: of the two fences, one comes first; then either the waiter sees the room or
-//! the worker sees the flag. Waking all is right, since room for one may be room for many, and a waiter that finds none
-//! registers again.
+//! I1. No waiter sleeps while there is room: of the two fences, one comes first; then either the waiter sees the room
+//! or the worker sees the flag. Waking all is right, since room for one may be room for many, and a waiter that finds
+//! none registers again.
 //!
 //! Model: `loom-tests/tests/room.rs`.
 

@@ -173,9 +173,9 @@ impl Run<'_> {
     /// Does something under the baton, then what it leaves to do without, and lets those in who wait for room.
     fn under_the_baton<R>(&mut self, f: impl FnOnce(&mut Core) -> R) -> R {
         let mut baton = self.me.lane.take_baton();
-        let afterwards = &mut self.afterwards;
-        let result = baton.with(|core| {
-            let result = f(core);
+        let (engine, me, afterwards) = (self.engine, self.me, &mut self.afterwards);
+        let left = baton.with(|core| {
+            let left = core.end(engine, me);
             core.hand_over(afterwards);
             result
         });

@@ -8,13 +8,14 @@
 //!
 //! I1. No wake-up is lost. The two fences are in one order: if the publisher's comes first, the worker's second look
 //! sees the work; if the worker's comes first, the publisher's load sees `SLEEPING`.
-//! I2. One wake per sleep: of all who see `SLEEPING`, one wins the compare-and-swap.
+//! I2. One wake per sleep: of all who see `SLEEPING`, one wins the compare-and-swap. Nothing else rests on that swap,
+//! so it is relaxed.
 //!
 //! What the worker sleeps in is a [`Sleeper`]: its thread's own parking, or `mio::Poll` where sockets must wake it too.
 //!
 //! Models: `loom-tests/tests/inbox_wake.rs` (I1), `wake_once.rs` (I2).
 
-use crate::sync::{AtomicU32, Ordering, Parker, fence, ord};
+use crate::sync::{AtomicU32, Ordering, Parker, fence, mutated};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -67,8 +68,10 @@ impl Sleep {
 
     /// For the worker: sleeps, unless `has_work` says after the announcement that there is something to do.
     pub fn sleep(&self, sleeper: &mut dyn Sleeper, bound: Option<Duration>, has_work: impl FnOnce() -> bool) {
-        // Relaxed: the fence orders it against the second look.
-        self.state.store(SLEEPING, Ordering::Relaxed);
+        // Relaxed: the fence orders it against the second look. A swap, here and below: so all changes of the word form
+        // one chain for the model checker too, which orders a store and a swap that have not seen each other either
+        // way.
+        self.state.swap(SLEEPING, Ordering::Relaxed);
         // Pairs with the fence of the notifier, called `fence_before_notify` (I1).
         fence!("sleep.announce");
         if !has_work() {
@@ -76,14 +79,15 @@ impl Sleep {
                 // A bounded sleep is one that may end for no reason: its caller polls.
                 Some(_) => sleeper.sleep(bound),
                 None => {
-                    while self.state.load(Ordering::Acquire) == SLEEPING {
+                    // Relaxed: see `must_wake`.
+                    while self.state.load(Ordering::Relaxed) == SLEEPING {
                         sleeper.sleep(None);
                     }
                 }
             }
         }
         // A notifier that wins after this has woken us for nothing; the next sleep then returns early once.
-        self.state.store(RUNNING, Ordering::Relaxed);
+        self.state.swap(RUNNING, Ordering::Relaxed);
     }
 
     /// For whoever gave the worker something: after the caller's fence, says whether the caller must wake the worker.
@@ -91,11 +95,16 @@ impl Sleep {
     #[inline]
     pub fn must_wake(&self) -> bool {
         // Relaxed: ordered by the fence of the caller.
-        self.state.load(Ordering::Relaxed) == SLEEPING
-            && self
-                .state
-                .compare_exchange(SLEEPING, NOTIFIED, ord!("sleep.notify", Release), Ordering::Relaxed)
-                .is_ok()
+        if self.state.load(Ordering::Relaxed) != SLEEPING {
+            return false;
+        }
+        if mutated!("sleep.wake_without_claim") {
+            self.state.store(NOTIFIED, Ordering::Relaxed);
+            return true;
+        }
+        // Relaxed: the swap hands nothing over. A worker that sees it and not yet the work announces its next sleep
+        // behind it, so our fence comes before that one's, and its second look sees the work (I1).
+        self.state.compare_exchange(SLEEPING, NOTIFIED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Whether the worker sleeps, for statistics.

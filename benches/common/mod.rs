@@ -1,0 +1,226 @@
+//! What the benchmarks share: sizes, engines full of subscribers, waiting for the last of many, percentiles, the floor.
+#![allow(dead_code, reason = "each benchmark uses its part")]
+
+pub mod floor;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput};
+use fanfare::{Builder, HandlerSubscriber, Payload, PubSub, Subscriber, Topic};
+use hdrhistogram::Histogram;
+
+/// Workers, where a benchmark does not say: the bars are for two.
+pub const WORKERS: usize = 2;
+
+/// Whether each thing is to be run once, small, to see that it works.
+pub fn is_test() -> bool {
+    std::env::args().any(|argument| argument == "--test")
+}
+
+/// `full`, but not above 10,000 in a test.
+pub fn size(full: usize) -> usize {
+    if is_test() { full.min(10_000) } else { full }
+}
+
+/// Numbers of subscribers: to a million, or to 10,000 in a test.
+pub fn sizes() -> Vec<usize> {
+    [1, 100, 10_000, 1_000_000].into_iter().filter(|&size| size <= self::size(size)).collect()
+}
+
+/// Criterion with few and short samples: there are many things to measure, and a million subscribers are slow to make.
+pub fn criterion() -> Criterion {
+    let short = Criterion::default().sample_size(20).without_plots();
+    short.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2)).configure_from_args()
+}
+
+/// Measures `routine`, which runs so many times and returns how long that took. What `setup` makes is made once, and
+/// only if the benchmark is not filtered out; it comes back to be asked what happened to it.
+pub fn measure<S>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    elements: usize,
+    setup: impl Fn() -> S,
+    mut routine: impl FnMut(&mut S, u64) -> Duration,
+) -> Option<S> {
+    let mut state = None;
+    group.throughput(Throughput::Elements(elements as u64));
+    group.bench_function(name, |bencher| {
+        bencher.iter_custom(|iterations| routine(state.get_or_insert_with(&setup), iterations));
+    });
+    state
+}
+
+/// Says how many deliveries pushed an unread message out, if any did.
+pub fn tell_dropped(pubsub: &PubSub) {
+    let stats = pubsub.stats();
+    if stats.dropped > 0 {
+        println!("    contains drops: {} of {} deliveries", stats.dropped, stats.delivered);
+    }
+}
+
+/// A payload as it is broadcast: 64 bytes, shared.
+pub fn payload() -> Payload {
+    Payload::binary(bytes::Bytes::from_static(&[b'x'; 64]))
+}
+
+/// An engine with one topic and its members.
+pub struct Engine {
+    pub pubsub: PubSub,
+    pub topic: Topic,
+    pub payload: Payload,
+    pub mailboxes: Vec<Subscriber>,
+    pub handlers: Vec<HandlerSubscriber>,
+}
+
+impl Engine {
+    /// An engine without members.
+    pub fn new(builder: Builder) -> Self {
+        let pubsub = builder.build().unwrap();
+        let topic = pubsub.topic("bench").unwrap();
+        Engine { pubsub, topic, payload: payload(), mailboxes: Vec::new(), handlers: Vec::new() }
+    }
+
+    /// With so many mailboxes of 8.
+    pub fn with_mailboxes(mut self, count: usize) -> Self {
+        self.mailboxes = mailboxes(&self.pubsub, self.topic.name(), count);
+        self
+    }
+
+    /// With the handlers that `make` makes.
+    pub fn with_handlers<H: fanfare::Handler>(mut self, count: usize, mut make: impl FnMut(usize) -> H) -> Self {
+        for number in 0..count {
+            let handler = self.pubsub.subscriber().handler(make(number)).unwrap();
+            handler.subscribe(self.topic.name()).unwrap();
+            self.handlers.push(handler);
+        }
+        self.pubsub.flush().unwrap();
+        self
+    }
+
+    pub fn broadcast(&self) {
+        self.topic.broadcast("event", self.payload.clone()).unwrap();
+    }
+
+    /// Broadcasts once, and waits. Returns the time to the last delivery, as the worker that made it stamped it; for what
+    /// the caller delivered in place, to the return.
+    pub fn broadcast_and_wait(&self) -> Duration {
+        let before = self.pubsub.stats().in_place;
+        let begin = Instant::now();
+        self.broadcast();
+        let returned = begin.elapsed();
+        let flushed = self.pubsub.flush().unwrap();
+        if self.pubsub.stats().in_place == before { flushed.duration_since(begin) } else { returned }
+    }
+
+    /// Reads and drops whatever is in the mailboxes.
+    pub fn drain(&mut self) {
+        for mailbox in &mut self.mailboxes {
+            while mailbox.try_recv().is_ok() {}
+        }
+    }
+
+    /// Waits until all workers sleep.
+    pub fn wait_until_asleep(&self) {
+        while self.pubsub.stats().workers.iter().any(|worker| !worker.sleeps) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// So many mailboxes of 8, subscribed.
+pub fn mailboxes(pubsub: &PubSub, topic: &str, count: usize) -> Vec<Subscriber> {
+    let make = |_| {
+        let mailbox = pubsub.subscriber().build().unwrap();
+        mailbox.subscribe(topic).unwrap();
+        mailbox
+    };
+    let mailboxes = (0..count).map(make).collect();
+    pubsub.flush().unwrap();
+    mailboxes
+}
+
+/// Waits for the last of many, and keeps the time at which it came, stamped by the last.
+pub struct Latch {
+    left: AtomicUsize,
+    last: Mutex<Option<Instant>>,
+    waiter: Thread,
+}
+
+impl Latch {
+    /// For the calling thread to wait at.
+    pub fn new() -> Self {
+        Latch { left: AtomicUsize::new(0), last: Mutex::new(None), waiter: std::thread::current() }
+    }
+
+    /// So many are to come.
+    pub fn set(&self, count: usize) {
+        self.left.store(count, Ordering::Release);
+    }
+
+    /// `count` have come.
+    pub fn count_down(&self, count: usize) {
+        // AcqRel: the waiter sees what all have done.
+        if self.left.fetch_sub(count, Ordering::AcqRel) == count {
+            *self.last.lock().unwrap() = Some(Instant::now());
+            self.waiter.unpark();
+        }
+    }
+
+    /// When the last came.
+    pub fn wait(&self) -> Instant {
+        loop {
+            if let Some(last) = self.last.lock().unwrap().take() {
+                return last;
+            }
+            std::thread::park();
+        }
+    }
+}
+
+/// A histogram of nanoseconds.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new(3).unwrap()
+}
+
+/// One line: a name, and percentiles in the unit that fits.
+pub fn tell(name: &str, histogram: &Histogram<u64>) {
+    let at = |quantile| time(histogram.value_at_quantile(quantile));
+    let (count, max) = (histogram.len(), time(histogram.max()));
+    println!("{name:<72} p50 {:>9}  p99 {:>9}  p99.9 {:>9}  max {max:>9}  ({count})", at(0.5), at(0.99), at(0.999));
+}
+
+/// Nanoseconds, in the unit that fits.
+pub fn time(nanoseconds: u64) -> String {
+    match nanoseconds as f64 {
+        ns if ns < 1e3 => format!("{ns} ns"),
+        ns if ns < 1e6 => format!("{:.2} us", ns / 1e3),
+        ns => format!("{:.2} ms", ns / 1e6),
+    }
+}
+
+/// Whether the command line asks for a benchmark of that name: any of its words that are not flags is in it. For
+/// benchmarks that do not go through criterion.
+pub fn is_wanted(name: &str) -> bool {
+    let mut filters = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    filters.peek().is_none() || filters.any(|filter| name.contains(&filter))
+}
+
+/// A cheap sequence of numbers that looks random.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new() -> Self {
+        Random(0x9E37_79B9_7F4A_7C15)
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}

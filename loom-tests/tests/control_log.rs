@@ -1,0 +1,185 @@
+//! A broadcast reaches exactly those subscribed when it was called: everybody whose subscribe had returned, nobody
+//! whose subscribe was called after it returned, or whose unsubscribe had returned. So it stays while the worker, for
+//! want of work, applies the log with no broadcast at hand, and clears its bit in a topic that has no members.
+//!
+//! The lane, the log and the topic's state are the engine's; its lists and its loop are a few lines here: a list of
+//! numbers, applied from the log, and a record of who got what.
+//!
+//! All schedules of up to two preemptions: about 3 s.
+// loom: preemptions=2
+// mutants: log.apply_all, log.position, log.append, log.hide_over_pending, log.hide_over_fetched, lane.position_last
+#![cfg(fanfare_loom)]
+
+use fanfare::internals::inbox::Inbox;
+use fanfare::internals::lane::Lane;
+use fanfare::internals::log::LogReader;
+use fanfare::internals::state::State;
+use loom::thread;
+use std::sync::Arc;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Op {
+    Subscribe(u32),
+    Unsubscribe(u32),
+}
+
+/// A broadcast and its position.
+type Item = (u32, u64);
+
+struct Core {
+    log: LogReader<Op>,
+    members: Vec<u32>,
+    /// Which broadcast reached whom.
+    got: Vec<(u32, u32)>,
+}
+
+struct Engine {
+    topic: State,
+    lane: Lane<Item, Op, (), Core>,
+}
+
+impl Engine {
+    fn new() -> Arc<Self> {
+        let core = Core { log: LogReader::new(), members: Vec::new(), got: Vec::new() };
+        Arc::new(Engine { topic: State::new(), lane: Lane::new(Inbox::new(4, 0), (), core) })
+    }
+
+    fn subscribe(&self, member: u32) {
+        let mut log = self.lane.log.lock();
+        log.append(Op::Subscribe(member));
+        self.topic.show(0);
+    }
+
+    fn unsubscribe(&self, member: u32) {
+        self.lane.log.lock().append(Op::Unsubscribe(member));
+    }
+
+    fn broadcast(&self, number: u32) {
+        if self.topic.workers() != 0 {
+            let item = (number, self.lane.log.position());
+            self.lane.inbox.push(item, 0).expect("there is room for all");
+        }
+    }
+
+    /// A round of the worker. Returns whether it did anything.
+    fn work(&self) -> bool {
+        self.lane.take_baton().with(|core| {
+            // SAFETY: under the baton.
+            if let Some((number, position)) = unsafe { self.lane.inbox.pop() } {
+                core.apply_to(&self.lane, position);
+                core.got.extend(core.members.iter().map(|&member| (number, member)));
+                core.hide(self);
+                return true;
+            }
+            let Some(position) = self.lane.position_if_drained() else { return false };
+            let applied = core.log.applied();
+            core.apply_to(&self.lane, position);
+            core.hide(self);
+            core.log.applied() > applied
+        })
+    }
+
+    /// Works until nothing is left, and tells who got what.
+    fn finish(&self) -> Vec<(u32, u32)> {
+        while self.work() {}
+        self.lane.take_baton().with(|core| core.got.clone())
+    }
+}
+
+impl Core {
+    fn apply_to(&mut self, lane: &Lane<Item, Op, (), Core>, position: u64) {
+        while let Some(op) = self.log.next(&lane.log, position) {
+            match op {
+                Op::Subscribe(member) => self.members.push(member),
+                Op::Unsubscribe(gone) => self.members.retain(|&member| member != gone),
+            }
+        }
+    }
+
+    /// Clears the worker's bit if it has no members and nobody is about to become one.
+    fn hide(&self, engine: &Engine) {
+        if self.members.is_empty() {
+            let log = engine.lane.log.lock();
+            if !self.log.waiting().chain(log.pending()).any(|op| matches!(op, Op::Subscribe(_))) {
+                engine.topic.hide(0);
+            }
+        }
+    }
+}
+
+/// One comes, publishes, goes and publishes; another goes at the same time, so that the worker is without members.
+#[test]
+fn a_broadcast_reaches_those_who_are_subscribed() {
+    fanfare_loom::model(|| {
+        let engine = Engine::new();
+        engine.subscribe(7);
+        let goes = {
+            let engine = engine.clone();
+            thread::spawn(move || {
+                engine.unsubscribe(7);
+                engine.broadcast(1);
+            })
+        };
+        let comes = {
+            let engine = engine.clone();
+            thread::spawn(move || {
+                engine.subscribe(8);
+                engine.broadcast(2);
+                engine.unsubscribe(8);
+                engine.broadcast(3);
+            })
+        };
+        engine.work();
+        engine.work();
+        goes.join().unwrap();
+        comes.join().unwrap();
+        let got = engine.finish();
+        assert!(!got.contains(&(1, 7)), "published after its unsubscribe had returned");
+        assert_eq!(got.iter().filter(|&&got| got == (2, 8)).count(), 1, "published after its subscribe had returned");
+        assert!(!got.contains(&(3, 8)), "published after its unsubscribe had returned");
+    });
+}
+
+/// The worker clears its bit after the last member went, while another comes.
+#[test]
+fn the_bit_of_a_worker_that_gets_a_member_stays() {
+    fanfare_loom::model(|| {
+        let engine = Engine::new();
+        engine.subscribe(7);
+        engine.work();
+        engine.unsubscribe(7);
+        let comes = {
+            let engine = engine.clone();
+            thread::spawn(move || {
+                engine.subscribe(8);
+                engine.broadcast(2);
+            })
+        };
+        engine.work();
+        engine.work();
+        comes.join().unwrap();
+        assert_eq!(engine.finish(), [(2, 8)]);
+    });
+}
+
+/// One publishes and then subscribes or unsubscribes, while the worker applies the log for want of work.
+#[test]
+fn a_broadcast_does_not_reach_those_who_come_after() {
+    fanfare_loom::model(|| {
+        let engine = Engine::new();
+        engine.subscribe(7);
+        engine.work();
+        let publisher = {
+            let engine = engine.clone();
+            thread::spawn(move || {
+                engine.broadcast(1);
+                engine.subscribe(8);
+                engine.unsubscribe(7);
+            })
+        };
+        engine.work();
+        engine.work();
+        publisher.join().unwrap();
+        assert_eq!(engine.finish(), [(1, 7)]);
+    });
+}

@@ -1,0 +1,70 @@
+//! A broadcast in place, which applies the log for the worker, does not let one that was published before meet a
+//! subscriber who came after: it is refused while that one is in the inbox.
+//!
+//! One publishes by the inbox and then subscribes; another publishes in place. The worker comes last: what it does in
+//! between is `baton.rs`.
+//!
+//! All schedules of up to four preemptions: less than 1 s.
+// loom: preemptions=4
+// mutants: baton.no_second_look, lane.position_last, log.position, log.append
+#![cfg(fanfare_loom)]
+
+use fanfare::internals::inbox::Inbox;
+use fanfare::internals::lane::Lane;
+use fanfare::internals::log::LogReader;
+use loom::thread;
+use std::sync::Arc;
+
+/// A broadcast and its position.
+type Item = (u32, u64);
+type ToyLane = Lane<Item, u32, (), Core>;
+
+struct Core {
+    /// Who comes.
+    log: LogReader<u32>,
+    members: usize,
+    /// Broadcasts, and how many members each met.
+    got: Vec<(u32, usize)>,
+}
+
+impl Core {
+    fn deliver(&mut self, lane: &ToyLane, (number, position): Item) {
+        while self.log.next(&lane.log, position).is_some() {
+            self.members += 1;
+        }
+        self.got.push((number, self.members));
+    }
+}
+
+fn push(lane: &ToyLane, number: u32) {
+    lane.inbox.push((number, lane.log.position()), 0).expect("there is room for all");
+}
+
+#[test]
+fn a_broadcast_in_place_runs_ahead_of_no_other() {
+    fanfare_loom::model(|| {
+        let core = Core { log: LogReader::new(), members: 0, got: Vec::new() };
+        let lane: Arc<ToyLane> = Arc::new(Lane::new(Inbox::new(4, 0), (), core));
+        let first = {
+            let lane = lane.clone();
+            thread::spawn(move || {
+                push(&lane, 1);
+                lane.log.lock().append(7);
+            })
+        };
+        if lane.try_in_place(|core, position| core.deliver(&lane, (2, position))).is_none() {
+            push(&lane, 2);
+        }
+        first.join().unwrap();
+        let mut got = lane.take_baton().with(|core| {
+            // SAFETY: under the baton.
+            while let Some(item) = unsafe { lane.inbox.pop() } {
+                core.deliver(&lane, item);
+            }
+            core.got.clone()
+        });
+        got.sort_unstable();
+        assert_eq!(got.len(), 2);
+        assert_eq!(got[0], (1, 0), "it met one who subscribed after it had been published");
+    });
+}

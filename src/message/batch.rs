@@ -1,0 +1,94 @@
+//! Messages taken from a mailbox: owned as numbers, turned into messages one by one or lent.
+
+use super::body::{Message, References};
+use super::slab::ReleaseCache;
+use std::mem::ManuallyDrop;
+
+/// Up to `N` messages that were taken together. What is not used is given back.
+pub(crate) struct Batch<const N: usize> {
+    handles: [u32; N],
+    next: usize,
+    end: usize,
+}
+
+impl<const N: usize> Batch<N> {
+    /// The first `count` of `handles`.
+    ///
+    /// # Safety
+    ///
+    /// Each must come with a reference of the caller's, which the batch takes over.
+    #[inline]
+    pub(crate) unsafe fn new(handles: [u32; N], count: usize) -> Self {
+        Batch { handles, next: 0, end: count.min(N) }
+    }
+
+    /// Messages that a reader holds already, of which it takes up to `N`.
+    pub(crate) fn of(messages: impl Iterator<Item = Message>) -> Self {
+        let mut batch = Batch { handles: [0; N], next: 0, end: 0 };
+        for (message, handle) in messages.zip(&mut batch.handles) {
+            *handle = message.into_handle();
+            batch.end += 1;
+        }
+        batch
+    }
+
+    /// How many are left.
+    pub(crate) fn len(&self) -> usize {
+        self.end - self.next
+    }
+
+    fn next_handle(&mut self) -> Option<u32> {
+        if self.next == self.end {
+            return None;
+        }
+        self.next += 1;
+        Some(self.handles[self.next - 1])
+    }
+
+    /// Lends each message to `read`, and gives its reference to `cache`. A `read` that panics keeps none: the rest is given
+    /// back.
+    pub(crate) fn lend(mut self, cache: &mut ReleaseCache, mut read: impl FnMut(&Message)) {
+        while let Some(handle) = self.next_handle() {
+            let lent = Lent {
+                // SAFETY: the reference came with the handle (`new`, `of`), is used once, and goes to the cache below.
+                message: ManuallyDrop::new(unsafe { Message::from_handle(handle) }),
+                handle,
+                cache: &mut *cache,
+            };
+            read(&lent.message);
+        }
+    }
+}
+
+struct Lent<'a> {
+    message: ManuallyDrop<Message>,
+    handle: u32,
+    cache: &'a mut ReleaseCache,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the message's reference is ours, and the message is not dropped itself.
+        unsafe { self.cache.release(self.handle) };
+    }
+}
+
+impl<const N: usize> Iterator for Batch<N> {
+    type Item = Message;
+
+    #[inline]
+    fn next(&mut self) -> Option<Message> {
+        // SAFETY: the reference came with the handle (`new`, `of`) and is used once.
+        self.next_handle().map(|handle| unsafe { Message::from_handle(handle) })
+    }
+}
+
+impl<const N: usize> Drop for Batch<N> {
+    #[inline]
+    fn drop(&mut self) {
+        while let Some(handle) = self.next_handle() {
+            // SAFETY: the reference came with the handle (`new`, `of`) and is used once.
+            drop(unsafe { References::from_handle(handle, 1) });
+        }
+    }
+}
