@@ -10,8 +10,8 @@
 //! memory of a group is seen with the pointer to its word; loom does not look at plain memory. The life of a group
 //! (`ready`, I4).
 //!
-//! All schedules of up to four preemptions: about 7 s.
-// loom: preemptions=4
+//! All schedules of up to three preemptions: about 1 s.
+// loom: preemptions=3
 // mutants: ready.take_word, ring.join, notify.end_fence, notify.arm, notify.fire_fence
 #![cfg(fanfare_loom)]
 

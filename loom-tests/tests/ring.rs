@@ -7,8 +7,8 @@
 //! Trusted: that the reader's copies are not delayed past its compare-and-swap (its release half, the writer's
 //! acquiring looks at the head); loom runs no load late.
 //!
-//! All schedules of up to four preemptions: about 24 s.
-// loom: preemptions=4
+//! All schedules of up to three preemptions: about 4 s.
+// loom: preemptions=3
 // mutants: ring.publish, ring.tail, ring.head, ring.evict, ring.evict_without_claim, ring.take_without_claim
 #![cfg(fanfare_loom)]
 

@@ -45,9 +45,9 @@ impl<const N: usize> Batch<N> {
         Some(self.handles[self.next - 1])
     }
 
-    /// Lends each message to `read`, and gives its reference to `cache`. A `read` that panics keeps none: the rest is
-    /// given back.
-    pub(crate) fn lend(mut self, cache: &mut ReleaseCache, mut read: impl FnMut(&Message)) {
+    /// Lends each message to `read`, and gives its reference to `cache`. A `read` that panics leaves those behind its
+    /// own in the batch.
+    pub(crate) fn lend(&mut self, cache: &mut ReleaseCache, mut read: impl FnMut(&Message)) {
         while let Some(handle) = self.next_handle() {
             let lent = Lent {
                 // SAFETY: the reference came with the handle (`new`, `of`), is used once, and goes to the cache below.

@@ -24,6 +24,8 @@ pub(super) trait Queue: Send + Sync {
     fn untell(&self, lost: u64);
     fn notify(&self) -> Notify<'_>;
     fn set_ready(&self, group: Option<Arc<Group>>, number: usize);
+    /// The reader is gone: drops what is unread, and what comes from now on.
+    fn leave(&self);
 }
 
 impl std::fmt::Debug for dyn Queue {
@@ -47,6 +49,8 @@ struct Inner<K> {
     capacity: usize,
     lost: u64,
     conflated: u64,
+    /// The reader is gone.
+    gone: bool,
     /// Where to say that there is something, if the mailbox is in a set.
     ready: Option<(Arc<Group>, usize)>,
 }
@@ -70,6 +74,7 @@ where
         capacity,
         lost: 0,
         conflated: 0,
+        gone: false,
         ready: None,
     };
     let shared = Shared { inner: Mutex::new(inner), flags: AtomicU32::new(0), waker: Mutex::new(None) };
@@ -80,6 +85,9 @@ where
 impl<K: Hash + Eq + Clone> Inner<K> {
     /// Puts a message in. Returns one that it took the place of, to be dropped without the lock.
     fn put(&mut self, key: K, message: Message) -> Option<Message> {
+        if self.gone {
+            return Some(message);
+        }
         if let Some(&number) = self.numbers.get(&key) {
             self.conflated += 1;
             let at = (number - self.first) as usize;
@@ -135,6 +143,17 @@ impl<K: Hash + Eq + Clone + Send + 'static> Queue for Shared<K> {
 
     fn set_ready(&self, group: Option<Arc<Group>>, number: usize) {
         self.inner.lock().ready = group.map(|group| (group, number));
+    }
+
+    fn leave(&self) {
+        let (unread, numbers, ready) = {
+            let mut inner = self.inner.lock();
+            inner.gone = true;
+            (std::mem::take(&mut inner.unread), std::mem::take(&mut inner.numbers), inner.ready.take())
+        };
+        let waker = self.waker.lock().take();
+        // Without the locks: all of these may run code of users.
+        drop((unread, numbers, ready, waker));
     }
 }
 

@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// Messages taken from a ring at once.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// An identity with one bounded mailbox, subscribed to any number of topics. Dropping it ends all of that.
 #[derive(Debug)]
@@ -201,6 +201,13 @@ enum Kind {
 struct Conflating {
     queue: Arc<dyn Queue>,
     handler: HandlerSubscriber,
+}
+
+impl Drop for Conflating {
+    fn drop(&mut self) {
+        // What is unread goes now, not when the worker comes to it.
+        self.queue.leave();
+    }
 }
 
 /// The reader of a ring.
@@ -426,6 +433,19 @@ impl Mailbox {
             Kind::Conflating(conflating) => {
                 conflating.queue.try_recv().map(|message| Batch::of(std::iter::once(message)))
             }
+        }
+    }
+
+    /// Puts messages back that were taken last, in their order, to be taken again.
+    pub(super) fn put_back(&mut self, batch: &mut Batch<BATCH>) {
+        match &mut self.0 {
+            Kind::Ring(ring) => {
+                let held = &mut ring.held.get_or_insert_default().messages;
+                let behind = std::mem::take(held);
+                held.extend(batch);
+                held.extend(behind);
+            }
+            Kind::Conflating(_) => debug_assert!(batch.len() == 0, "it gives one at a time"),
         }
     }
 

@@ -5,10 +5,10 @@
 //! which is what makes reading through a set several times cheaper than through each mailbox's own `recv`.
 
 use super::CloseReason;
-use super::mailbox::{Lagged, Mailbox, TryRecvError};
+use super::mailbox::{BATCH, Lagged, Mailbox, TryRecvError};
 use super::ready::{GROUP, Group, SetWait, WORDS};
 use crate::Message;
-use crate::message::ReleaseCache;
+use crate::message::{Batch, ReleaseCache};
 use crate::pubsub::Shared;
 use crate::sync::{Arc, Parker};
 use crate::worker::Op;
@@ -217,12 +217,13 @@ impl MailboxSet {
         let Some(Some(mailbox)) = members.boxes.get_mut(number) else { return 0 };
         match mailbox.take_batch() {
             Ok(batch) => {
-                // Marked before the calls: one that panics leaves the rest to be found.
+                // More than was taken, or an end to be found: the next scan comes back to it.
                 if !mailbox.is_empty() || mailbox.is_ended() {
                     members.group.mark(number / 64, 1 << (number % 64));
                 }
                 let count = batch.len();
-                batch.lend(&mut self.cache.0, |message| read(key, SetEvent::Message(message)));
+                let mut taken = Taken { mailbox, batch, group: &members.group, number };
+                taken.batch.lend(&mut self.cache.0, |message| read(key, SetEvent::Message(message)));
                 count
             }
             Err(TryRecvError::Empty) => 0,
@@ -236,6 +237,23 @@ impl MailboxSet {
                 read(key, SetEvent::Closed(reason));
                 1
             }
+        }
+    }
+}
+
+/// A batch that is being lent: what is left of it goes back if the reader's callback panics.
+struct Taken<'a> {
+    mailbox: &'a mut Mailbox,
+    batch: Batch<BATCH>,
+    group: &'a Group,
+    number: usize,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.batch.len() > 0 {
+            self.mailbox.put_back(&mut self.batch);
+            self.group.mark(self.number / 64, 1 << (self.number % 64));
         }
     }
 }
@@ -286,6 +304,9 @@ impl Default for MailboxSet {
 
 impl Drop for MailboxSet {
     fn drop(&mut self) {
+        // A waker may hold much; the groups keep its place until their workers come to them.
+        let waker = self.wait.notify().waker.lock().take();
+        drop(waker);
         for members in self.groups.drain(..) {
             let Members { engine, worker, group, boxes, .. } = members;
             // Each takes its pointer to the group back.

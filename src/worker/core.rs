@@ -127,6 +127,9 @@ impl Core {
     #[inline]
     pub fn hand_over(&mut self, afterwards: &mut Afterwards) {
         self.walker.hand_over(afterwards);
+        if !self.members.removed_metadata.is_empty() {
+            afterwards.metadata.append(&mut self.members.removed_metadata);
+        }
     }
 
     /// Does a bounded piece of work. Returns whether there was any.
@@ -146,6 +149,8 @@ impl Core {
                     self.apply_to(engine, me, position);
                     self.change_slabs();
                     self.hide_emptied(me);
+                    // Whoever waited for it looks into sets of mailboxes too.
+                    self.walker.finish_slice();
                     self.pass(barrier);
                 }
             }
@@ -560,6 +565,22 @@ impl Core {
             slab.end(CloseReason::Shutdown);
         }
         me.lane.log.lock().state().ended = true;
+        left
+    }
+
+    /// For a worker that ends: empties its inbox. Returns how many broadcasts were in it.
+    pub fn drop_inbox(&mut self, me: &Worker) -> u64 {
+        let mut left = 0;
+        // SAFETY: we are under the baton, so calls follow one another.
+        while let Some(item) = unsafe { me.lane.inbox.pop() } {
+            match item {
+                Item::Broadcast(broadcast) => {
+                    self.walker.give_back(broadcast.message.settle(0));
+                    left += 1;
+                }
+                Item::Barrier { barrier, .. } => barrier.abandon(),
+            }
+        }
         left
     }
 

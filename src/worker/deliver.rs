@@ -8,7 +8,7 @@
 //! walk's end. Evicted messages are nearly always the same old one, so they are given back by runs.
 
 use super::Worker;
-use super::members::{List, Place};
+use super::members::{List, Metadata, Place};
 use crate::CloseReason;
 use crate::message::{Bias, References};
 use crate::pubsub::{Dispatch, Shared, SubscriptionRef};
@@ -18,6 +18,7 @@ use crate::subscriber::ready::Gather;
 use crate::subscriber::ring::{Delivery, INLINE, Line, Policy};
 use crate::sync::{Arc, AtomicU32, Ordering, prefetch, wake_caught};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 /// The slots of mailboxes larger than their line, by place.
@@ -65,13 +66,28 @@ pub struct Walker {
 pub struct Afterwards {
     wakers: Vec<Waker>,
     released: Vec<References>,
+    /// What subscriptions that ended carried.
+    pub metadata: Vec<Metadata>,
 }
 
 impl Afterwards {
-    /// Wakes readers and gives references back. Keeps its memory for the next time.
+    /// Wakes readers, gives references back and drops metadata. Keeps its memory for the next time.
     pub fn run(&mut self) {
         self.wakers.drain(..).for_each(wake_caught);
-        self.released.clear();
+        drop_caught(&mut self.released);
+        drop_caught(&mut self.metadata);
+    }
+}
+
+/// Drops values whose drop may run code of users. A panic in one must not keep the others, nor end the worker.
+fn drop_caught<T>(values: &mut Vec<T>) {
+    while !values.is_empty() {
+        // The one that panics has been taken out before; nothing else is touched.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            while let Some(value) = values.pop() {
+                drop(value);
+            }
+        }));
     }
 }
 
@@ -294,7 +310,7 @@ impl Deliver<'_> {
             }
             let subscription = SubscriptionRef::new(list.metadata(position + i));
             let decide = || dispatcher.dispatch(message.message(), &subscription);
-            let dispatch = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decide)).unwrap_or_else(|_| {
+            let dispatch = catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|_| {
                 super::Counters::add(&self.me.counters.panics, 1);
                 Dispatch::Skip
             });

@@ -66,6 +66,8 @@ pub struct Members {
     free_records: u32,
     chains: Vec<Vec<u32>>,
     subscriptions: u64,
+    /// What removed subscriptions carried. It is to be dropped without the baton, since that may run code of users.
+    pub removed_metadata: Vec<Metadata>,
 }
 
 impl List {
@@ -211,11 +213,10 @@ impl Members {
             self.records[next as usize].previous = previous;
         }
         let list = self.list_mut(number);
-        if !list.metadata.is_empty() {
-            list.metadata.swap_remove(position as usize);
-        }
+        let metadata = if list.metadata.is_empty() { None } else { list.metadata.swap_remove(position as usize) };
         let moved = list.members.swap_remove(position as usize);
         let is_empty = list.members.len() == 0;
+        self.removed_metadata.extend(metadata);
         if let Some(moved) = moved {
             self.records[moved as usize].position = position;
         }

@@ -96,19 +96,23 @@ impl Local {
 /// Pushes an entry, or keeps it in the outbox, and with it the call's pass if it needs one. Returns whether it was
 /// pushed.
 pub fn push(engine: &Arc<Shared>, worker: usize, item: Item, weight: u32, pass: Option<Arc<HeldPass>>) -> bool {
-    LOCAL.with_borrow_mut(|local| {
+    let lost = LOCAL.with_borrow_mut(|local| {
         let local = local.as_mut().expect("called on a worker's thread");
         let item = if local.is_waiting(engine, worker) {
             item
         } else {
             match engine.workers[worker].lane.inbox.push(item, weight) {
-                Ok(()) => return true,
+                Ok(()) => return Ok(()),
                 Err(item) => item,
             }
         };
+        if local.ended {
+            return Err(Some(item));
+        }
         local.waiting.push_back(Waiting { engine: engine.clone(), worker, item, weight, pass });
-        false
-    })
+        Err(None)
+    });
+    lost.is_ok()
 }
 
 /// Pushes what waits and now fits, keeping the order for each inbox. Returns whether nothing waits any more.
@@ -174,4 +178,10 @@ pub fn end() -> u64 {
     });
     // A message that goes with it may run code of users: without the borrow.
     waiting.len() as u64
+}
+
+/// The worker has ended.
+pub fn leave() {
+    let local = LOCAL.with_borrow_mut(Option::take);
+    drop(local);
 }

@@ -5,6 +5,7 @@
 //! deliver in place, and then sleeps.
 
 use super::Worker;
+use super::core::Core;
 use super::deliver::Afterwards;
 use super::gate;
 use super::outbox;
@@ -155,17 +156,32 @@ impl Run<'_> {
     }
 
     fn end(mut self) {
-        let left_waiting = outbox::end();
+        let mut left = outbox::end();
+        let (engine, me) = (self.engine, self.me);
+        left += self.under_the_baton(|core| core.end(engine, me));
+        // Past the deadline, calls that came in before the gate closed may still push, or wait for room to: they must
+        // not be left to wait for a worker that is gone.
+        while !engine.gate.is_quiet() {
+            self.sleeper.sleep(Some(CLOSING_POLL));
+            left += self.under_the_baton(|core| core.drop_inbox(me));
+        }
+        left += self.under_the_baton(|core| core.drop_inbox(me));
+        outbox::leave();
+        engine.ending.worker_ended(left);
+    }
+
+    /// Does something under the baton, then what it leaves to do without, and lets those in who wait for room.
+    fn under_the_baton<R>(&mut self, f: impl FnOnce(&mut Core) -> R) -> R {
         let mut baton = self.me.lane.take_baton();
-        let (engine, me, afterwards) = (self.engine, self.me, &mut self.afterwards);
-        let left = baton.with(|core| {
-            let left = core.end(engine, me);
+        let afterwards = &mut self.afterwards;
+        let result = baton.with(|core| {
+            let result = f(core);
             core.hand_over(afterwards);
-            left
+            result
         });
         drop(baton);
         self.afterwards.run();
         self.me.lane.room.open().into_iter().for_each(wake_caught);
-        self.engine.ending.worker_ended(left + left_waiting);
+        result
     }
 }
