@@ -211,14 +211,16 @@ fn a_broadcast_allocates_nothing_for_each_delivery() {
     let _alone = alone();
     for workers in 1..=2 {
         let pubsub = Setup::workers(workers).build();
-        assert_eq!(allocations_of_a_broadcast(&pubsub, 20), allocations_of_a_broadcast(&pubsub, 180));
+        let (few, many) = (allocations_of_a_broadcast(&pubsub, 20), allocations_of_a_broadcast(&pubsub, 180));
+        // What wakes and waits allocate differs by a few from run to run; 160 deliveries would show.
+        assert!(many < few + 16, "{workers} workers: {few}, {many}");
         let pubsub = Setup { in_place: 0, ..Setup::workers(workers) }.build();
         let few = allocations_of_a_broadcast(&pubsub, 10);
         let many = allocations_of_a_broadcast(&pubsub, 4000);
-        assert_eq!(many, few, "{workers} workers");
+        assert!(many < few + 16, "{workers} workers: {few}, {many}");
         // A walk that is suspended has a queue for what waits behind it, once.
         let suspended = allocations_of_a_broadcast(&pubsub, 100_000);
-        assert!(suspended <= few + 4 * workers, "{suspended}, {few}");
+        assert!(suspended < few + 16, "{suspended}, {few}");
     }
 }
 
