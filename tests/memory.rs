@@ -64,9 +64,10 @@ fn allocations(f: impl FnOnce()) -> usize {
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
-/// The highest number of live bytes in 50 cycles and in another 50, once the engine has what it needs: slabs keep their
-/// peak, and the table of topics collects its garbage now and then, so that it goes up and down.
-fn halves(pubsub: &PubSub, cycle: impl Fn()) -> [isize; 2] {
+/// Runs rounds of 50 cycles until one leaves the highest number of live bytes where the round before left it. Slabs and
+/// queues keep their peak, which a slow worker may still raise once or twice, and the table of topics collects its garbage
+/// now and then; but a leak of a byte for each of the 50,000 that a round makes shows in every round.
+fn settles(pubsub: &PubSub, cycle: impl Fn()) {
     let peak = || {
         let one = |_| {
             cycle();
@@ -75,13 +76,15 @@ fn halves(pubsub: &PubSub, cycle: impl Fn()) -> [isize; 2] {
         };
         (0..50).map(one).max().unwrap()
     };
-    peak();
-    [peak(), peak()]
-}
-
-fn assert_bounded([first, second]: [isize; 2]) {
-    // Less than a byte for each of what a half makes, which is 50,000 at least.
-    assert!(second <= first + 40_000, "from {first} to {second} bytes");
+    let mut peaks = vec![peak()];
+    while peaks.len() < 10 {
+        let (last, next) = (peaks[peaks.len() - 1], peak());
+        peaks.push(next);
+        if next < last + 20_000 {
+            return;
+        }
+    }
+    panic!("live bytes grow: {peaks:?}");
 }
 
 #[test]
@@ -89,7 +92,7 @@ fn a_hundred_thousand_subscribers_come_and_go() {
     let _alone = alone();
     for workers in 1..=2 {
         let pubsub = Setup::workers(workers).build();
-        assert_bounded(halves(&pubsub, || {
+        settles(&pubsub, || {
             for n in 0..1000_u64 {
                 let subscriber = pubsub.subscriber().capacity(if n % 8 == 0 { 16 } else { 8 }).build().unwrap();
                 subscriber.subscribe("t").unwrap();
@@ -98,7 +101,7 @@ fn a_hundred_thousand_subscribers_come_and_go() {
                     pubsub.broadcast("t", "n", number(n)).unwrap();
                 }
             }
-        }));
+        });
         assert!(pubsub.topics().is_empty());
     }
 }
@@ -107,7 +110,7 @@ fn a_hundred_thousand_subscribers_come_and_go() {
 fn a_hundred_thousand_handlers_and_conflating_mailboxes_come_and_go() {
     let _alone = alone();
     let pubsub = Setup::workers(2).build();
-    assert_bounded(halves(&pubsub, || {
+    settles(&pubsub, || {
         for n in 0..1000_u64 {
             let boxed = Box::new(n);
             let handler = move |message: &Message, _: &mut Context<'_>| assert!(value(message) <= 1000 + *boxed);
@@ -119,7 +122,7 @@ fn a_hundred_thousand_handlers_and_conflating_mailboxes_come_and_go() {
                 pubsub.broadcast("t", "n", number(n)).unwrap();
             }
         }
-    }));
+    });
 }
 
 #[test]
@@ -128,18 +131,18 @@ fn a_million_topics_come_and_go() {
     let pubsub = Setup::workers(1).build();
     // 100 times 10,000, with a subscriber and with a handle.
     let names: Vec<String> = (0..10_000).map(|n| format!("topic:{n}")).collect();
-    assert_bounded(halves(&pubsub, || {
+    settles(&pubsub, || {
         let subscriber = pubsub.subscriber().build().unwrap();
         for name in &names {
             subscriber.subscribe(name).unwrap();
         }
-    }));
+    });
     assert!(pubsub.topics().is_empty());
-    assert_bounded(halves(&pubsub, || {
+    settles(&pubsub, || {
         for name in &names {
             drop(pubsub.topic(name).unwrap());
         }
-    }));
+    });
     assert_eq!(pubsub.stats().topics, 0);
 }
 
