@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::floor::Floor;
-use common::{Engine, Latch, criterion, measure, size, sizes, tell_dropped};
+use common::{Engine, Latch, criterion, histogram, is_test, is_wanted, measure, size, sizes, tell_dropped};
 use criterion::Criterion;
 use fanfare::{Context, Handler, MailboxSet, Message, PubSub, SetEvent};
 
@@ -23,6 +23,7 @@ const ASYNC_BROADCAST_MAX: usize = 10_000;
 fn main() {
     let mut criterion = criterion();
     rings(&mut criterion);
+    beside_the_floor();
     handlers(&mut criterion);
     channels(&mut criterion);
     tasks(&mut criterion);
@@ -73,6 +74,39 @@ fn rings(criterion: &mut Criterion) {
     let full = |floor: &mut Floor, iterations| sum(iterations, |_| floor.walk());
     measure(&mut group, &format!("floor, full/{rings}"), rings, || Floor::new(rings), full);
     group.finish();
+}
+
+/// The engine and the floor in turn, so that whatever else the machine does meets both: the ratio of their medians.
+fn beside_the_floor() {
+    for (name, is_drained) in [("drained", true), ("full", false)] {
+        let name = format!("fan_out, in the ring, beside the floor, {name}");
+        if !is_wanted(&name) {
+            continue;
+        }
+        let members = size(1_000_000);
+        let (mut engine, floor) = (engine().with_mailboxes(members), Floor::new(members));
+        let (mut ours, mut floors) = (histogram(), histogram());
+        let rounds = if is_test() { 1 } else { 300 };
+        for round in 0..rounds + CAPACITY {
+            if is_drained {
+                engine.drain();
+                floor.drain();
+            }
+            let (our, least) = (engine.broadcast_and_wait(), floor.walk());
+            if round >= CAPACITY {
+                ours.record(our.as_nanos() as u64).unwrap();
+                floors.record(least.as_nanos() as u64).unwrap();
+            }
+        }
+        let each = |histogram: &hdrhistogram::Histogram<u64>, quantile| {
+            histogram.value_at_quantile(quantile) as f64 / members as f64
+        };
+        let line = |quantile| {
+            let (our, least) = (each(&ours, quantile), each(&floors, quantile));
+            format!("{our:.2} / {least:.2} ns = {:.2}", our / least)
+        };
+        println!("{name}: engine / floor, p50 {}, p10 {}", line(0.5), line(0.1));
+    }
 }
 
 /// The least that a handler can do and still be seen to do it.
