@@ -10,7 +10,7 @@ use super::{CloseReason, ready};
 use crate::Message;
 use crate::message::Batch;
 use crate::pubsub::SubscribeError;
-use crate::sync::{Arc, AtomicU32, Ordering, Parker};
+use crate::sync::{Arc, AtomicU32, Ordering, Parker, prefetch};
 use crate::worker::{Op, SubscriberId, Worker};
 use std::collections::VecDeque;
 use std::fmt;
@@ -464,6 +464,14 @@ impl Mailbox {
     pub(super) fn is_ended(&self) -> bool {
         // Acquire: as in `take`.
         ended(self.notify().flags.load(Ordering::Acquire)).is_some()
+    }
+
+    /// Asks for the memory that the next read looks at.
+    #[inline]
+    pub(super) fn ask_for_line(&self) {
+        if let Kind::Ring(ring) = &self.0 {
+            prefetch(ring.line());
+        }
     }
 
     /// The worker that writes it.

@@ -203,7 +203,7 @@ impl MailboxSet {
                 continue;
             }
             let mut left = Left { group: self.groups[index].group.clone(), summary, word: 0, bits: 0 };
-            while let Some(number) = left.next() {
+            while let Some(number) = left.next(|word, bits| self.groups[index].ask_for(word, bits)) {
                 calls += self.read_one(index, number, read);
             }
         }
@@ -266,8 +266,25 @@ struct Left {
     bits: u64,
 }
 
+impl Members {
+    /// Asks for the lines of a word's mailboxes all at once, so that the reads that follow do not wait for each in turn:
+    /// their worker has just written them, on another processor.
+    #[inline]
+    fn ask_for(&self, word: usize, mut bits: u64) {
+        while bits != 0 {
+            let number = word * 64 + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            if let Some(Some(mailbox)) = self.boxes.get(number) {
+                mailbox.ask_for_line();
+            }
+        }
+    }
+}
+
 impl Left {
-    fn next(&mut self) -> Option<usize> {
+    /// The next mailbox; `taken` is told of each word that is begun.
+    #[inline]
+    fn next(&mut self, mut taken: impl FnMut(usize, u64)) -> Option<usize> {
         while self.bits == 0 {
             if self.summary == 0 {
                 return None;
@@ -275,6 +292,7 @@ impl Left {
             self.word = self.summary.trailing_zeros() as usize;
             self.summary &= self.summary - 1;
             self.bits = self.group.take_word(self.word);
+            taken(self.word, self.bits);
         }
         let bit = self.bits.trailing_zeros() as usize;
         self.bits &= self.bits - 1;
