@@ -60,6 +60,9 @@ pub struct Core {
     postponed: Vec<Postponed>,
     /// Places to give back.
     free: Vec<Place>,
+    /// Subscriptions of those who left, by topic, which the topics have yet to be told of. Empty between applications of
+    /// the log, and before a broadcast is walked.
+    gone: Vec<(Arc<Entry>, u64)>,
     /// Topics that lost their last member here and still show our bit.
     emptied: Vec<Arc<Entry>>,
     emptied_max: usize,
@@ -117,6 +120,7 @@ impl Core {
             removed: Vec::new(),
             postponed: Vec::new(),
             free: Vec::new(),
+            gone: Vec::new(),
             emptied: Vec::new(),
             emptied_max: EMPTIED_MAX,
             completed: 0,
@@ -315,6 +319,7 @@ impl Core {
         while let Some(op) = self.log.next(&me.lane.log, position) {
             self.apply(engine, me, op);
         }
+        self.count_gone(engine);
         me.counters.subscriptions.store(self.members.subscriptions(), crate::sync::Ordering::Relaxed);
         true
     }
@@ -362,8 +367,7 @@ impl Core {
     /// Ends the subscriptions of one who leaves: now, but for those to busy topics, which end in the order of their
     /// queues, where there may be subscriptions of it that have yet to begin (I2).
     fn leave(&mut self, engine: &Arc<Shared>, me: &Worker, leaving: Leaving) {
-        let mut gone: Vec<(Arc<Entry>, u64)> = Vec::new();
-        let busy = &self.busy;
+        let (busy, gone) = (&self.busy, &mut self.gone);
         self.members.remove_all(
             leaving.place(),
             |topic| busy.contains_key(&topic),
@@ -372,9 +376,8 @@ impl Core {
                 _ => gone.push((topic.clone(), 1)),
             },
         );
-        for (topic, count) in gone {
-            self.end_subscriptions(engine, &topic, count);
-            self.note_if_empty(&topic);
+        if self.gone.len() >= BATCH {
+            self.count_gone(engine);
         }
         if self.busy.is_empty() {
             return self.left(me, leaving);
@@ -383,6 +386,17 @@ impl Core {
         for queue in self.busy.values_mut() {
             queue.push_back(Deferred::Leave(leaving.clone()));
         }
+    }
+
+    /// Tells the topics of the subscriptions that have ended since this was last called: those who leave one topic after
+    /// another cost it one change of its counts, not one each.
+    fn count_gone(&mut self, engine: &Arc<Shared>) {
+        for at in 0..self.gone.len() {
+            let (topic, count) = self.gone[at].clone();
+            self.end_subscriptions(engine, &topic, count);
+            self.note_if_empty(&topic);
+        }
+        self.gone.clear();
     }
 
     /// All subscriptions of one who leaves have ended: tells its reader, or gives back what it left and frees its
