@@ -3,7 +3,7 @@
 use super::conflate::Queue;
 use super::control::Control;
 use super::handler::HandlerSubscriber;
-use super::notify::{GONE, Notify, ended};
+use super::notify::{GONE, Notify, WAITED, ended};
 use super::ready::ReadyWord;
 use super::ring::Line;
 use super::{CloseReason, ready};
@@ -603,9 +603,12 @@ impl Drop for Ring {
         let line = self.line();
         line.set_ready(std::ptr::null_mut(), 0);
         // Release: the worker that sees it does not write for this reader any more.
-        line.flags.fetch_or(GONE, Ordering::Release);
-        // A waker may hold much; the worker would drop it only with the next tenant's.
-        self.notify().waker.lock().take();
+        let before = line.flags.fetch_or(GONE, Ordering::Release);
+        // A waker may hold much; the worker would drop it only with the next tenant's. Where none was ever registered,
+        // its memory need not be touched.
+        if before & WAITED != 0 {
+            self.notify().waker.lock().take();
+        }
         // What is in the ring goes now, not when the worker comes to it.
         while let Ok(_) | Err(TryRecvError::Lagged(_)) = self.take::<BATCH>(BATCH) {}
         let SubscriberId { place, generation, .. } = self.control.id();

@@ -22,13 +22,15 @@ pub const ARMED: u32 = 1;
 pub const GONE: u32 = 2;
 /// The subscriber was ended by the engine; the bits from [`REASON_SHIFT`] say why.
 pub const ENDED: u32 = 4;
+/// The reader has waited at some time: its waker may still be there.
+pub const WAITED: u32 = 8;
 /// Where the reason of an ended subscriber starts.
 pub const REASON_SHIFT: u32 = 8;
 
 /// The flags word and the waker of one reader, wherever they lie.
 #[derive(Debug, Clone, Copy)]
 pub struct Notify<'a> {
-    /// `ARMED` is set by the reader and cleared by either side; `GONE` is set by the reader; `ENDED` and the reason by
+    /// `ARMED` is set by the reader and cleared by either side; `WAITED` and `GONE` are set by the reader; `ENDED` and the reason by
     /// whoever ends the subscriber, once.
     pub flags: &'a AtomicU32,
     /// Written by the reader, taken by whoever cleared `ARMED`.
