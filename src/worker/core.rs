@@ -438,6 +438,8 @@ impl Core {
                 }
             }
         }
+        // A burst of a million handlers should not hold its memory for ever.
+        self.postponed.shrink_to(EMPTIED_MAX);
     }
 
     fn give_back(&mut self, me: &Worker) {

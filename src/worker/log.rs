@@ -19,6 +19,9 @@
 use crate::sync::{AtomicU64, CachePadded, Mutex, MutexGuard, Ordering, mutated, ord};
 use std::collections::VecDeque;
 
+/// Entries for which memory is kept when there are none: more than usually come together.
+const KEPT: usize = 8192;
+
 /// What the lock protects.
 #[derive(Debug)]
 pub struct Locked<O, S> {
@@ -114,6 +117,10 @@ impl<O> LogReader<O> {
         let entry = self.fetched.pop_front();
         debug_assert!(entry.is_some() || mutated!("log.apply_all"), "I2: what was counted is in the log");
         self.applied += u64::from(entry.is_some());
+        if self.fetched.is_empty() && self.fetched.capacity() > KEPT {
+            // A burst of a million entries should not hold its memory for ever.
+            self.fetched = VecDeque::new();
+        }
         entry
     }
 
