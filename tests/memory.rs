@@ -64,9 +64,9 @@ fn allocations(f: impl FnOnce()) -> usize {
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
-/// Runs rounds of 50 cycles until one leaves the highest number of live bytes where the round before left it. Slabs and
-/// queues keep their peak, which a slow worker may still raise once or twice, and the table of topics collects its garbage
-/// now and then; but a leak of a byte for each of the 50,000 that a round makes shows in every round.
+/// Runs rounds of 50 cycles until one leaves the highest number of live bytes where the round before left it. Slabs
+/// and queues keep their peak, which a slow worker may still raise once or twice, and the table of topics collects its
+/// garbage now and then; but a leak of a byte for each of the 50,000 that a round makes shows in every round.
 fn settles(pubsub: &PubSub, cycle: impl Fn()) {
     let peak = || {
         let one = |_| {

@@ -30,8 +30,8 @@ pub const REASON_SHIFT: u32 = 8;
 /// The flags word and the waker of one reader, wherever they lie.
 #[derive(Debug, Clone, Copy)]
 pub struct Notify<'a> {
-    /// `ARMED` is set by the reader and cleared by either side; `WAITED` and `GONE` are set by the reader; `ENDED` and the reason by
-    /// whoever ends the subscriber, once.
+    /// `ARMED` is set by the reader and cleared by either side; `WAITED` and `GONE` are set by the reader; `ENDED` and
+    /// the reason by whoever ends the subscriber, once.
     pub flags: &'a AtomicU32,
     /// Written by the reader, taken by whoever cleared `ARMED`.
     pub waker: &'a Mutex<Option<Waker>>,
@@ -49,7 +49,7 @@ impl Notify<'_> {
         }
         // Relaxed: whoever sees the flag takes the lock after us and finds the waker; the fence orders it against the
         // second look.
-        self.flags.fetch_or(ARMED, Ordering::Relaxed);
+        self.flags.fetch_or(ARMED | WAITED, Ordering::Relaxed);
         // Pairs with the fence before `fire` (I1).
         fence!("notify.arm");
     }

@@ -267,8 +267,8 @@ struct Left {
 }
 
 impl Members {
-    /// Asks for the lines of a word's mailboxes all at once, so that the reads that follow do not wait for each in turn:
-    /// their worker has just written them, on another processor.
+    /// Asks for the lines of a word's mailboxes all at once, so that the reads that follow do not wait for each in
+    /// turn: their worker has just written them, on another processor.
     #[inline]
     fn ask_for(&self, word: usize, mut bits: u64) {
         while bits != 0 {

@@ -60,8 +60,8 @@ pub struct Core {
     postponed: Vec<Postponed>,
     /// Places to give back.
     free: Vec<Place>,
-    /// Subscriptions of those who left, by topic, which the topics have yet to be told of. Empty between applications of
-    /// the log, and before a broadcast is walked.
+    /// Subscriptions of those who left, by topic, which the topics have yet to be told of. Empty between applications
+    /// of the log, and before a broadcast is walked.
     gone: Vec<(Arc<Entry>, u64)>,
     /// Topics that lost their last member here and still show our bit.
     emptied: Vec<Arc<Entry>>,
@@ -388,8 +388,8 @@ impl Core {
         }
     }
 
-    /// Tells the topics of the subscriptions that have ended since this was last called: those who leave one topic after
-    /// another cost it one change of its counts, not one each.
+    /// Tells the topics of the subscriptions that have ended since this was last called: those who leave one topic
+    /// after another cost it one change of its counts, not one each.
     fn count_gone(&mut self, engine: &Arc<Shared>) {
         for at in 0..self.gone.len() {
             let (topic, count) = self.gone[at].clone();
