@@ -277,7 +277,10 @@ impl Core {
                         self.left(me, leaving);
                     }
                 }
-                Deferred::Barrier(barrier) => barrier.reach(),
+                Deferred::Barrier(barrier) => {
+                    self.count_subscriptions(me);
+                    barrier.reach();
+                }
                 Deferred::Broadcast(broadcast) => {
                     self.parked -= 1;
                     self.walks.push_back(self.start(broadcast));
@@ -286,7 +289,13 @@ impl Core {
                 }
             }
         }
+        self.count_subscriptions(me);
         drop(entry);
+    }
+
+    fn count_subscriptions(&self, me: &Worker) {
+        // Relaxed: the baton orders the writers; readers want a recent value.
+        me.counters.subscriptions.store(self.members.subscriptions(), crate::sync::Ordering::Relaxed);
     }
 
     fn finish(&mut self, me: &Worker, walk: Walk) {
@@ -320,7 +329,7 @@ impl Core {
             self.apply(engine, me, op);
         }
         self.count_gone(engine);
-        me.counters.subscriptions.store(self.members.subscriptions(), crate::sync::Ordering::Relaxed);
+        self.count_subscriptions(me);
         true
     }
 
