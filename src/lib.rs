@@ -45,6 +45,11 @@
 //! `server`: workers can sleep in a poll, from which sockets wake them ([`Wait`]). `program` (default): what the
 //! `fanfare` program needs. Without default features the engine alone is built, with few dependencies.
 
+#![cfg_attr(
+    fanfare_loom,
+    allow(clippy::new_without_default, clippy::len_without_is_empty, reason = "public for the models only")
+)]
+
 mod message;
 mod subscriber;
 mod sync;

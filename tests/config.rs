@@ -62,9 +62,11 @@ fn the_bounds_themselves_are_allowed() {
 
 #[test]
 fn pinning_spinning_and_sleeping_change_nothing_that_can_be_seen() {
-    let mut waits = vec![Wait::Park];
-    #[cfg(feature = "server")]
-    waits.push(Wait::Poll);
+    let waits = [
+        Wait::Park,
+        #[cfg(feature = "server")]
+        Wait::Poll,
+    ];
     for wait in waits {
         for idle in [Idle::Park, Idle::Spin(Duration::from_micros(50)), Idle::Spin(Duration::ZERO)] {
             for pin in [false, true] {

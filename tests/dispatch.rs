@@ -220,7 +220,7 @@ impl Drop for Loud {
             let _ = self.0.broadcast("loud", "n", number(n));
         }
         self.1.fetch_add(1, Ordering::SeqCst);
-        assert!(self.1.load(Ordering::SeqCst) % 2 == 0, "every other one panics");
+        assert!(self.1.load(Ordering::SeqCst).is_multiple_of(2), "every other one panics");
     }
 }
 

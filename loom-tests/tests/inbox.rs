@@ -5,6 +5,7 @@
 // loom: preemptions=2
 // mutants: inbox.publish, inbox.poll, inbox.head, inbox.pop, inbox.seen_head, inbox.seen_head_store, inbox.release
 #![cfg(fanfare_loom)]
+#![allow(clippy::arc_with_non_send_sync, reason = "loom looks at the sharing itself")]
 
 use fanfare::internals::inbox::Inbox;
 use loom::cell::UnsafeCell;

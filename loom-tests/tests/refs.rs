@@ -7,6 +7,7 @@
 // loom: preemptions=5
 // mutants: refs.release, refs.acquire
 #![cfg(fanfare_loom)]
+#![allow(clippy::arc_with_non_send_sync, reason = "loom looks at the content's sharing itself")]
 
 use fanfare::internals::refs::{BIAS, Refs};
 use loom::cell::UnsafeCell;

@@ -9,8 +9,8 @@ use std::any::Any;
 
 /// A message as its receivers have it.
 ///
-/// Cloning costs one atomic operation and dropping another; [`Mailbox::drain`](crate::Mailbox::drain) and
-/// [`MailboxSet`](crate::MailboxSet) lend messages and save both.
+/// Cloning costs one atomic operation and dropping another; [`MailboxSet`](crate::MailboxSet) lends
+/// messages and saves both.
 #[repr(transparent)]
 pub struct Message(CellRef);
 

@@ -10,6 +10,7 @@ use super::error::{BroadcastError, Rejected};
 use crate::message::{Bias, Content, Event, Message, Payload};
 use crate::sync::{Arc, Ordering, thread_hint};
 use crate::topic::Entry;
+use crate::worker::core::Small;
 use crate::worker::deliver::Afterwards;
 use crate::worker::gate::{self, Pass};
 use crate::worker::lane::{self, bits};
@@ -177,9 +178,13 @@ fn send_small(
     let done = worker.lane.try_in_place(|core, position| {
         let topic = content.as_ref().expect("not taken yet").topic.clone();
         let message = || Message::for_workers(content.take().expect("taken once"), 1).take();
-        let max = engine.config.in_place_members_max as usize;
-        let from = from_here.map(|from| (from.place, from.generation));
-        let done = core.deliver_in_place(engine, worker, position, &topic, max, message, from);
+        let small = Small {
+            position,
+            topic: &topic,
+            members_max: engine.config.in_place_members_max as usize,
+            from: from_here.map(|from| (from.place, from.generation)),
+        };
+        let done = core.deliver_in_place(engine, worker, &small, message);
         core.hand_over(&mut afterwards);
         done
     });

@@ -155,8 +155,8 @@ impl Gather {
     ///
     /// # Safety
     ///
-    /// `word` must have been read from a line since the worker last applied an entry of its log, and [`flush`]
-    /// (Self::flush) must be called before it applies the next (I4).
+    /// `word` must have been read from a line since the worker last applied an entry of its log, and
+    /// [`flush`](Self::flush) must be called before it applies the next (I4).
     #[inline(always)]
     pub unsafe fn add(&mut self, word: *mut ReadyWord, bit: u32) {
         if word != self.word {

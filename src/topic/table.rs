@@ -14,7 +14,7 @@ use papaya::HashMap;
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
 
-/// A topic. See [`state`] for who keeps it alive.
+/// A topic. See [`state`](super::state) for who keeps it alive.
 #[derive(Debug)]
 pub struct Entry {
     name: Box<str>,

@@ -79,6 +79,18 @@ struct Walk {
     delivered: u64,
 }
 
+/// A broadcast that its publisher would deliver itself.
+pub struct Small<'a> {
+    /// How far the log may be applied.
+    pub position: u64,
+    /// Its topic.
+    pub topic: &'a Entry,
+    /// To how many members at most.
+    pub members_max: usize,
+    /// Whose subscriptions are skipped, if they are on this worker.
+    pub from: Option<(Place, u32)>,
+}
+
 /// A change of a slab of handlers.
 #[derive(Debug)]
 enum Postponed {
@@ -517,27 +529,25 @@ impl Core {
     }
 
     /// Delivers a broadcast on the thread of its publisher, if that is cheap and keeps the order. `false`: it must go
-    /// through the inbox. `position` is how far the log may be applied.
+    /// through the inbox.
     pub fn deliver_in_place(
         &mut self,
         engine: &Arc<Shared>,
         me: &Worker,
-        position: u64,
-        topic: &Entry,
-        members_max: usize,
+        small: &Small<'_>,
         message: impl FnOnce() -> Bias,
-        from: Option<(Place, u32)>,
     ) -> bool {
-        if !self.walks.is_empty() || position.saturating_sub(self.log.applied()) > IN_PLACE_LOG_MAX {
+        if !self.walks.is_empty() || small.position.saturating_sub(self.log.applied()) > IN_PLACE_LOG_MAX {
             return false;
         }
-        self.apply_to(engine, me, position);
-        let number = topic.number();
+        self.apply_to(engine, me, small.position);
+        let number = small.topic.number();
         let len = self.members.len(number);
-        if len > members_max || len > 0 && !self.members.only_mailboxes(number) {
+        if len > small.members_max || len > 0 && !self.members.only_mailboxes(number) {
             return false;
         }
-        let mut walk = self.start(Broadcast { message: message(), position, from, weight: 0 });
+        let mut walk =
+            self.start(Broadcast { message: message(), position: small.position, from: small.from, weight: 0 });
         let mut budget = usize::MAX;
         let ended = self.advance(engine, me, &mut walk, &mut budget);
         debug_assert!(ended, "there was no bound");
@@ -562,7 +572,10 @@ impl Core {
         }
         for deferred in std::mem::take(&mut self.busy).into_values().flatten() {
             match deferred {
-                Deferred::Broadcast(_) => left += 1,
+                Deferred::Broadcast(broadcast) => {
+                    self.walker.give_back(broadcast.message.settle(0));
+                    left += 1;
+                }
                 Deferred::Barrier(barrier) => barrier.abandon(),
                 Deferred::Op(op) => self.apply(engine, me, op),
                 Deferred::Leave(leaving) => {
@@ -572,13 +585,7 @@ impl Core {
                 }
             }
         }
-        // SAFETY: we are under the baton, so calls follow one another.
-        while let Some(item) = unsafe { me.lane.inbox.pop() } {
-            match item {
-                Item::Broadcast(_) => left += 1,
-                Item::Barrier { barrier, .. } => barrier.abandon(),
-            }
-        }
+        left += self.drop_inbox(me);
         // What was asked for and not applied: handlers that have yet to come must be told of the end too.
         self.apply_to(engine, me, me.lane.log.position());
         for index in 0..mailboxes {

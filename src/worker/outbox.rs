@@ -96,23 +96,19 @@ impl Local {
 /// Pushes an entry, or keeps it in the outbox, and with it the call's pass if it needs one. Returns whether it was
 /// pushed.
 pub fn push(engine: &Arc<Shared>, worker: usize, item: Item, weight: u32, pass: Option<Arc<HeldPass>>) -> bool {
-    let lost = LOCAL.with_borrow_mut(|local| {
+    LOCAL.with_borrow_mut(|local| {
         let local = local.as_mut().expect("called on a worker's thread");
         let item = if local.is_waiting(engine, worker) {
             item
         } else {
             match engine.workers[worker].lane.inbox.push(item, weight) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return true,
                 Err(item) => item,
             }
         };
-        if local.ended {
-            return Err(Some(item));
-        }
         local.waiting.push_back(Waiting { engine: engine.clone(), worker, item, weight, pass });
-        Err(None)
-    });
-    lost.is_ok()
+        false
+    })
 }
 
 /// Pushes what waits and now fits, keeping the order for each inbox. Returns whether nothing waits any more.
@@ -178,10 +174,4 @@ pub fn end() -> u64 {
     });
     // A message that goes with it may run code of users: without the borrow.
     waiting.len() as u64
-}
-
-/// The worker has ended.
-pub fn leave() {
-    let local = LOCAL.with_borrow_mut(Option::take);
-    drop(local);
 }

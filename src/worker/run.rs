@@ -166,7 +166,6 @@ impl Run<'_> {
             left += self.under_the_baton(|core| core.drop_inbox(me));
         }
         left += self.under_the_baton(|core| core.drop_inbox(me));
-        outbox::leave();
         engine.ending.worker_ended(left);
     }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long a test may take before it counts as hung.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// More members than any walk does in one piece, several times over: such a walk is suspended.
 pub const MANY: usize = 20_000;
@@ -77,15 +77,14 @@ pub fn matrix(test: impl Fn(Setup, PubSub)) {
 
 /// The configurations: one worker and several, with and without delivery in place, with a roomy inbox and a tiny one.
 pub fn setups() -> Vec<Setup> {
-    let mut all = vec![
+    Vec::from([
         Setup { workers: 1, in_place: 200, inbox: 1024, wait: Wait::Park },
         Setup { workers: 1, in_place: 0, inbox: 2, wait: Wait::Park },
         Setup { workers: 2, in_place: 200, inbox: 2, wait: Wait::Park },
         Setup { workers: 3, in_place: 0, inbox: 64, wait: Wait::Park },
-    ];
-    #[cfg(feature = "server")]
-    all.push(Setup { workers: 2, in_place: 200, inbox: 1024, wait: Wait::Poll });
-    all
+        #[cfg(feature = "server")]
+        Setup { workers: 2, in_place: 200, inbox: 1024, wait: Wait::Poll },
+    ])
 }
 
 /// A message that is a number.
