@@ -11,6 +11,7 @@
 // loom: preemptions=3
 // mutants: ring.publish, ring.tail, ring.head, ring.evict, ring.evict_without_claim, ring.take_without_claim
 #![cfg(fanfare_loom)]
+#![allow(clippy::arc_with_non_send_sync, reason = "loom looks at the sharing itself")]
 
 use fanfare::internals::AtomicU32;
 use fanfare::internals::ring::{Delivery, Line, Policy};
