@@ -488,3 +488,25 @@ fn close_what_is_read_before_the_end_is_what_was_sent_first() {
         assert!(pubsub.stats().dropped <= CAPACITIES.len() as u64);
     });
 }
+
+#[test]
+fn close_the_subscriptions_are_gone_when_the_overflow_has_been_delivered() {
+    matrix(|_, pubsub| {
+        for members in [1, 300] {
+            let subscribers: Vec<_> = (0..members)
+                .map(|_| {
+                    let subscriber = subscriber(&pubsub, 1, Overflow::Close);
+                    subscriber.subscribe("also").unwrap();
+                    subscriber
+                })
+                .collect();
+            let before = pubsub.subscriber_count("also");
+            assert_eq!(before, members);
+            send(&pubsub, 0..2);
+            pubsub.flush().unwrap();
+            assert_eq!(pubsub.subscriber_count("also"), 0);
+            assert_eq!(pubsub.stats().subscriptions, 0);
+            drop(subscribers);
+        }
+    });
+}

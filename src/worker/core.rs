@@ -220,6 +220,20 @@ impl Core {
             self.busy.insert(walk.broadcast.message.topic().number(), VecDeque::new());
             self.walks.push_back(walk);
         }
+        self.close_overflowed(engine, me);
+    }
+
+    /// Ends the subscriptions of mailboxes that a walk has closed, now that no list is being read.
+    fn close_overflowed(&mut self, engine: &Arc<Shared>, me: &Worker) {
+        if self.walker.overflowed.is_empty() {
+            return;
+        }
+        while let Some(index) = self.walker.overflowed.pop() {
+            let place = Place { kind: 0, index };
+            self.leave(engine, me, Leaving::Closed { place, reason: CloseReason::Overflow });
+        }
+        self.count_gone(engine);
+        self.count_subscriptions(me);
     }
 
     fn start(&self, broadcast: Broadcast) -> Walk {
@@ -271,7 +285,7 @@ impl Core {
         self.change_slabs();
         if !self.advance(engine, me, &mut walk, &mut budget) {
             self.walks.push_back(walk);
-            return;
+            return self.close_overflowed(engine, me);
         }
         // Log entries are applied next: I3.
         self.walker.finish_slice();
@@ -280,6 +294,7 @@ impl Core {
         let entry = walk.broadcast.message.topic().clone();
         self.finish(me, walk);
         let mut queue = self.busy.remove(&topic).expect("I1: a topic with a suspended walk is busy");
+        self.close_overflowed(engine, me);
         while let Some(deferred) = queue.pop_front() {
             match deferred {
                 Deferred::Op(op) => self.apply(engine, me, op),
@@ -553,6 +568,7 @@ impl Core {
         debug_assert!(ended, "there was no bound");
         self.walker.finish_slice();
         self.settle(walk);
+        self.close_overflowed(engine, me);
         Counters::add(&me.counters.in_place, 1);
         true
     }

@@ -54,6 +54,8 @@ pub struct Walker {
     gather: Gather,
     /// Wakers to call when the baton has been given back.
     pub wakers: Vec<Waker>,
+    /// Mailboxes that were closed by this walk, whose subscriptions are to be ended.
+    pub overflowed: Vec<u32>,
     /// The message evicted last, and how often in a row.
     evicted: (u32, u64),
     /// References to give back when the baton has been given back: the last one of a message drops its payload, which
@@ -266,9 +268,11 @@ impl Deliver<'_> {
             let notify = Notify { flags: &line.flags, waker: &cold.waker };
             self.walker.wakers.extend(notify.end(CloseReason::Overflow as u32));
             self.walker.mark_ended(line);
+            self.walker.overflowed.push(place);
             let place = Place { kind: 0, index: place };
             let reason = CloseReason::Overflow;
-            // Behind the broadcasts that are on their way; they find the flag.
+            // The subscriptions that it has go when the walk allows it; behind any that are in the log already, the
+            // entry takes those too.
             let mut guard = self.me.lane.log.lock();
             let generation = guard.state().generation(place);
             if guard.state().close(place, generation, reason) {
