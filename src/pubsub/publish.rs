@@ -16,7 +16,7 @@ use crate::worker::gate::{self, Pass};
 use crate::worker::lane::{self, bits};
 use crate::worker::outbox;
 use crate::worker::sleep::fence_before_notify;
-use crate::worker::{Broadcast, Item, SubscriberId, Worker, weight_of};
+use crate::worker::{Broadcast, Item, SubscriberId, Worker};
 
 /// What became of a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Publish<'_> {
     ) -> Result<Outcome, BroadcastError> {
         let engine = self.engine;
         let members = topic.state.subscriptions();
-        let weight = weight_of(members / u64::from(targets.count_ones()));
+        let weight = engine.config.weight_of(members / u64::from(targets.count_ones()));
         let content = Content { topic, event, payload, dispatcher: self.dispatcher };
         if outbox::on_worker() {
             return send_from_worker(engine, targets, weight, content, self.from);

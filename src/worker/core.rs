@@ -33,7 +33,7 @@ pub const SLICE: usize = 4096;
 /// Entries popped before a suspended walk gets its turn.
 const BATCH: usize = 64;
 /// Broadcasts that may wait for a walk of their topic (I4).
-const PARKED_MAX: usize = 1024;
+pub const PARKED_MAX: usize = 1024;
 /// Topics that lost their last member before their bits are cleared, while the worker is busy.
 const EMPTIED_MAX: usize = 1024;
 /// Log entries that a publisher applies for a worker when it delivers in place.
