@@ -50,11 +50,31 @@ impl Guest {
     }
 }
 
-/// Comes, stays a while, and mostly goes again, one way or another. Each coming and going lets the publishers go on.
-fn visit(pubsub: &PubSub, clock: &Clock, events: &AtomicU64, random: &mut Random, topics: &[&str]) -> Guest {
+/// Keeps guests and publishers in step: each guest that comes or goes lets every publisher go on.
+#[derive(Debug, Default)]
+struct Pace {
+    allowed: AtomicU64,
+    done: AtomicU64,
+    publishers: u64,
+}
+
+impl Pace {
+    /// For a guest that has just come: waits until some broadcast has been called and has returned since.
+    fn wait(&self) {
+        let done = self.done.load(Ordering::SeqCst);
+        self.allowed.fetch_add(2, Ordering::SeqCst);
+        // One of each publisher may have begun before; one more than that has not.
+        while self.done.load(Ordering::SeqCst) <= done + self.publishers {
+            thread::yield_now();
+        }
+    }
+}
+
+/// Comes, stays a while, and mostly goes again, one way or another.
+fn visit(pubsub: &PubSub, clock: &Clock, pace: &Pace, random: &mut Random, topics: &[&str]) -> Guest {
     let topic = random.below(topics.len() as u64) as usize;
     let kind = if random.below(2) == 0 {
-        let subscriber = pubsub.subscriber().capacity(4096).build().unwrap();
+        let subscriber = pubsub.subscriber().capacity(1 << 14).build().unwrap();
         GuestKind::Mailbox(Box::new(subscriber))
     } else {
         let notes = Notes::new();
@@ -65,8 +85,10 @@ fn visit(pubsub: &PubSub, clock: &Clock, events: &AtomicU64, random: &mut Random
     let control = guest.control();
     let (came, ()) = clock.span(|| (0..times).for_each(|_| control.subscribe(topics[topic]).unwrap()));
     guest.came = came;
-    events.fetch_add(1, Ordering::Relaxed);
-    (0..random.below(200)).for_each(|_| thread::yield_now());
+    match random.below(2) {
+        0 => pace.wait(),
+        _ => (0..random.below(200)).for_each(|_| thread::yield_now()),
+    }
     // Others that are dropped meanwhile, so that places are used again.
     let passing = pubsub.subscriber().build().unwrap();
     topics.iter().for_each(|topic| passing.subscribe(topic).unwrap());
@@ -76,21 +98,22 @@ fn visit(pubsub: &PubSub, clock: &Clock, events: &AtomicU64, random: &mut Random
         1 | 2 => Some(clock.span(|| control.unsubscribe(topics[topic]).unwrap()).0),
         _ => Some(clock.span(|| control.close()).0),
     };
-    events.fetch_add(1, Ordering::Relaxed);
+    pace.allowed.fetch_add(1, Ordering::SeqCst);
     guest
 }
 
 /// Guests come and go on `topics` while others broadcast there, and everything that each got is checked.
 fn come_and_go(pubsub: &PubSub, topics: &[&str], publishers: u64, guests: usize) {
-    let (clock, events, finished) = (Clock::default(), AtomicU64::new(0), AtomicBool::new(false));
+    let pace = Pace { publishers, ..Pace::default() };
+    let (clock, finished) = (Clock::default(), AtomicBool::new(false));
     let (sent, mut all) = (Mutex::new(Vec::new()), Vec::new());
     thread::scope(|scope| {
         for publisher in 0..publishers {
-            let (clock, events, finished, sent) = (&clock, &events, &finished, &sent);
+            let (clock, pace, finished, sent) = (&clock, &pace, &finished, &sent);
             scope.spawn(move || {
                 let mut i = 0;
                 while !finished.load(Ordering::Relaxed) {
-                    if i > events.load(Ordering::Relaxed) {
+                    if i > pace.allowed.load(Ordering::SeqCst) {
                         thread::yield_now();
                         continue;
                     }
@@ -98,14 +121,15 @@ fn come_and_go(pubsub: &PubSub, topics: &[&str], publishers: u64, guests: usize)
                     let (span, result) = clock.span(|| pubsub.broadcast(topics[topic], "n", number(n)));
                     result.unwrap();
                     sent.lock().unwrap().push((n, topic, span));
+                    pace.done.fetch_add(1, Ordering::SeqCst);
                     i += 1;
                 }
             });
         }
         let visitor = |seed| {
-            let (clock, events) = (&clock, &events);
+            let (clock, pace) = (&clock, &pace);
             let mut random = Random(seed);
-            move || (0..guests).map(|_| visit(pubsub, clock, events, &mut random, topics)).collect::<Vec<_>>()
+            move || (0..guests).map(|_| visit(pubsub, clock, pace, &mut random, topics)).collect::<Vec<_>>()
         };
         let visitors: Vec<_> = (0..3).map(|seed| scope.spawn(visitor(seed))).collect();
         all.extend(visitors.into_iter().flat_map(|visitor| visitor.join().unwrap()));

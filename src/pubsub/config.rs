@@ -51,8 +51,8 @@ pub(crate) struct Config {
 
 impl Config {
     /// What so many deliveries weigh in an inbox. Whatever weighs anything weighs so much that fewer than `PARKED_MAX`
-    /// of them can be on their way at once: else those of one busy topic, which wait for its walk, would keep the worker
-    /// from taking anything of another topic.
+    /// of them can be on their way at once: else those of one busy topic, which wait for its walk, would keep the
+    /// worker from taking anything of another topic.
     #[inline]
     pub(crate) fn weight_of(&self, deliveries: u64) -> u32 {
         match weight_of(deliveries) {
