@@ -5,7 +5,6 @@ use super::error::{ConfigError, TopicError};
 use crate::subscriber::ring::CAPACITY_MAX;
 use crate::sync::thread;
 use crate::topic::state::WORKERS_MAX;
-use crate::worker::core::PARKED_MAX;
 use crate::worker::weight_of;
 use std::time::Duration;
 
@@ -50,14 +49,14 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// What so many deliveries weigh in an inbox. Whatever weighs anything weighs so much that fewer than `PARKED_MAX`
-    /// of them can be on their way at once: else those of one busy topic, which wait for its walk, would keep the
-    /// worker from taking anything of another topic.
+    /// What so many deliveries weigh in an inbox. Whatever weighs anything weighs so much that fewer than the inbox
+    /// has entries can be on their way at once: else those of one busy topic, which wait for its walk, would keep the
+    /// worker from taking anything of another topic (`worker::core`, I4).
     #[inline]
     pub(crate) fn weight_of(&self, deliveries: u64) -> u32 {
         match weight_of(deliveries) {
             0 => 0,
-            weight => weight.max(self.inbox_weight_max / PARKED_MAX as u32 + 1),
+            weight => weight.max(self.inbox_weight_max / self.inbox_entries_max as u32 + 1),
         }
     }
 

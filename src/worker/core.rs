@@ -11,7 +11,8 @@
 //!   published before it left and nothing else, and a walk needs no check whether a place still has the tenant it had.
 //! - I3. Within a slice no entry of the log is applied, so pointers read from mailbox lines in a slice stay good until
 //!   its end (`ready`, I4).
-//! - I4. What waits in queues of busy topics is bounded: with [`PARKED_MAX`] broadcasts there, nothing is popped.
+//! - I4. What waits in queues of busy topics is bounded: with as many broadcasts there as an inbox has entries,
+//!   nothing is popped.
 
 use super::barrier::Barrier;
 use super::deliver::{Afterwards, Deliver, Tally, Walker, Wide};
@@ -32,8 +33,6 @@ use std::collections::{HashMap, HashSet, VecDeque};
 pub const SLICE: usize = 4096;
 /// Entries popped before a suspended walk gets its turn.
 const BATCH: usize = 64;
-/// Broadcasts that may wait for a walk of their topic (I4).
-pub const PARKED_MAX: usize = 1024;
 /// Topics that lost their last member before their bits are cleared, while the worker is busy.
 const EMPTIED_MAX: usize = 1024;
 /// Log entries that a publisher applies for a worker when it delivers in place.
@@ -153,7 +152,7 @@ impl Core {
         let mut worked = false;
         let mut budget = SLICE;
         for _ in 0..BATCH {
-            if self.parked >= PARKED_MAX || budget == 0 {
+            if self.parked >= engine.config.inbox_entries_max || budget == 0 {
                 break;
             }
             // SAFETY: we are under the baton, so calls follow one another.
