@@ -90,8 +90,8 @@ impl Engine {
         self
     }
 
-    /// With the handlers that `make` makes, in order: the first half on the first worker. What they allocate then lies in
-    /// the order of the walk, and no two workers write to one line.
+    /// With the handlers that `make` makes, in order: the first half on the first worker. What they allocate then lies
+    /// in the order of the walk, and no two workers write to one line.
     pub fn with_handlers<H: fanfare::Handler>(mut self, count: usize, mut make: impl FnMut(usize) -> H) -> Self {
         for number in 0..count {
             let worker = number * self.pubsub.workers() / count;
