@@ -12,7 +12,7 @@ use crate::sync::{Arc, Ordering, thread_hint};
 use crate::topic::Entry;
 use crate::worker::core::Small;
 use crate::worker::deliver::Afterwards;
-use crate::worker::gate::{self, Pass};
+use crate::worker::gate;
 use crate::worker::lane::{self, bits};
 use crate::worker::outbox;
 use crate::worker::sleep::fence_before_notify;
@@ -191,7 +191,7 @@ fn send_small(
     match (done, content) {
         (Some(true), _) => pass.published(),
         (_, Some(content)) => {
-            drop::<Pass<'_>>(pass);
+            drop(pass);
             afterwards.run();
             return send_by_inbox(engine, targets, weight, content, from, wait);
         }

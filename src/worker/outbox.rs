@@ -93,21 +93,19 @@ impl Local {
     }
 }
 
-/// Pushes an entry, or keeps it in the outbox, and with it the call's pass if it needs one. Returns whether it was
-/// pushed.
-pub fn push(engine: &Arc<Shared>, worker: usize, item: Item, weight: u32, pass: Option<Arc<HeldPass>>) -> bool {
+/// Pushes an entry, or keeps it in the outbox, and with it the call's pass if it needs one.
+pub fn push(engine: &Arc<Shared>, worker: usize, item: Item, weight: u32, pass: Option<Arc<HeldPass>>) {
     LOCAL.with_borrow_mut(|local| {
         let local = local.as_mut().expect("called on a worker's thread");
         let item = if local.is_waiting(engine, worker) {
             item
         } else {
             match engine.workers[worker].lane.inbox.push(item, weight) {
-                Ok(()) => return true,
+                Ok(()) => return,
                 Err(item) => item,
             }
         };
         local.waiting.push_back(Waiting { engine: engine.clone(), worker, item, weight, pass });
-        false
     })
 }
 
