@@ -48,14 +48,17 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// So many rings, and the threads that walk them.
-    pub fn new(rings: usize) -> Self {
+    /// So many rings, and the threads that walk them, each on a processor of its own if `pinned`.
+    pub fn new(rings: usize, pinned: bool) -> Self {
         let half = |index: usize| (0..(rings + index) / THREADS).map(|_| Line::new()).collect();
         let halves: [Arc<[Line]>; THREADS] = [half(0), half(1)];
         let (latch, stop) = (Arc::new(Latch::new()), Arc::new(AtomicBool::new(false)));
-        let spawn = |half: &Arc<[Line]>| {
+        let spawn = |(index, half): (usize, &Arc<[Line]>)| {
             let (half, latch, stop) = (half.clone(), latch.clone(), stop.clone());
             std::thread::spawn(move || {
+                if pinned {
+                    pin(index);
+                }
                 let mut handle = 0;
                 loop {
                     std::thread::park();
@@ -68,7 +71,7 @@ impl Floor {
                 }
             })
         };
-        let threads = halves.iter().map(spawn).collect();
+        let threads = halves.iter().enumerate().map(spawn).collect();
         Floor { halves, threads, latch, stop }
     }
 
@@ -99,4 +102,19 @@ impl Drop for Floor {
             thread.join().unwrap();
         }
     }
+}
+
+/// Pins the calling thread as the engine pins its worker of that number.
+fn pin(index: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+        let allowed = sched_getaffinity(None).unwrap();
+        let processors: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
+        let mut one = CpuSet::new();
+        one.set(processors[index % processors.len()]);
+        sched_setaffinity(None, &one).unwrap();
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = index;
 }

@@ -12,24 +12,35 @@ pub(crate) struct Batch<const N: usize> {
 }
 
 impl<const N: usize> Batch<N> {
-    /// The first `count` of `handles`.
+    /// An empty batch.
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        Batch { handles: [0; N], next: 0, end: 0 }
+    }
+
+    /// Lets `fill` write up to `max` handles, and takes over as many as it says.
     ///
     /// # Safety
     ///
-    /// Each must come with a reference of the caller's, which the batch takes over.
+    /// The batch must be empty, and each handle that `fill` counts must come with a reference of the caller's.
     #[inline]
-    pub(crate) unsafe fn new(handles: [u32; N], count: usize) -> Self {
-        Batch { handles, next: 0, end: count.min(N) }
+    pub(crate) unsafe fn fill(&mut self, max: usize, fill: impl FnOnce(&mut [u32]) -> usize) -> usize {
+        debug_assert!(self.len() == 0, "what is in it would be lost");
+        self.next = 0;
+        self.end = 0;
+        self.end = fill(&mut self.handles[..max.min(N)]).min(N);
+        self.end
     }
 
-    /// Messages that a reader holds already, of which it takes up to `N`.
-    pub(crate) fn of(messages: impl Iterator<Item = Message>) -> Self {
-        let mut batch = Batch { handles: [0; N], next: 0, end: 0 };
-        for (message, handle) in messages.zip(&mut batch.handles) {
+    /// Takes over messages that a reader holds already, up to `N` of them. The batch must be empty.
+    pub(crate) fn refill(&mut self, messages: impl Iterator<Item = Message>) {
+        debug_assert!(self.len() == 0, "what is in it would be lost");
+        self.next = 0;
+        self.end = 0;
+        for (message, handle) in messages.zip(&mut self.handles) {
             *handle = message.into_handle();
-            batch.end += 1;
+            self.end += 1;
         }
-        batch
     }
 
     /// How many are left.
@@ -50,7 +61,7 @@ impl<const N: usize> Batch<N> {
     pub(crate) fn lend(&mut self, cache: &mut ReleaseCache, mut read: impl FnMut(&Message)) {
         while let Some(handle) = self.next_handle() {
             let lent = Lent {
-                // SAFETY: the reference came with the handle (`new`, `of`), is used once, and goes to the cache below.
+                // SAFETY: the reference came with the handle (`fill`, `refill`), is used once, and goes to the cache below.
                 message: ManuallyDrop::new(unsafe { Message::from_handle(handle) }),
                 handle,
                 cache: &mut *cache,
@@ -78,7 +89,7 @@ impl<const N: usize> Iterator for Batch<N> {
 
     #[inline]
     fn next(&mut self) -> Option<Message> {
-        // SAFETY: the reference came with the handle (`new`, `of`) and is used once.
+        // SAFETY: the reference came with the handle (`fill`, `refill`) and is used once.
         self.next_handle().map(|handle| unsafe { Message::from_handle(handle) })
     }
 }
@@ -87,7 +98,7 @@ impl<const N: usize> Drop for Batch<N> {
     #[inline]
     fn drop(&mut self) {
         while let Some(handle) = self.next_handle() {
-            // SAFETY: the reference came with the handle (`new`, `of`) and is used once.
+            // SAFETY: the reference came with the handle (`fill`, `refill`) and is used once.
             drop(unsafe { References::from_handle(handle, 1) });
         }
     }

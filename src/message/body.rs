@@ -22,7 +22,9 @@ impl Message {
 
     /// A message for `workers` workers.
     pub(crate) fn for_workers(content: Content, workers: u32) -> Biases {
-        Biases { cell: slab::alloc(content, BIAS * u64::from(workers)), left: workers }
+        let (topic, is_dispatched) = (content.topic.number(), content.dispatcher.is_some());
+        let cell = slab::alloc(content, BIAS * u64::from(workers));
+        Biases { cell, handle: cell.handle(), topic, is_dispatched, left: workers }
     }
 
     fn content(&self) -> &Content {
@@ -115,6 +117,9 @@ impl std::fmt::Debug for Message {
 /// A message that was made for several workers: hands each its bias (see [`refs`](super::refs)).
 pub(crate) struct Biases {
     cell: CellRef,
+    handle: u32,
+    topic: u32,
+    is_dispatched: bool,
     left: u32,
 }
 
@@ -126,7 +131,7 @@ impl Biases {
     /// If as many as there are workers have been taken.
     pub(crate) fn take(&mut self) -> Bias {
         self.left = self.left.checked_sub(1).expect("one bias for each worker");
-        Bias(self.cell)
+        Bias { cell: self.cell, handle: self.handle, topic: self.topic, is_dispatched: self.is_dispatched }
     }
 }
 
@@ -138,7 +143,15 @@ impl Drop for Biases {
 }
 
 /// One worker's bias of a message. Dropped before its walk, it gives all of it back: the broadcast is not delivered.
-pub(crate) struct Bias(CellRef);
+///
+/// What a walk over mailboxes must know of the message comes along, so that it need not wait for the message's own
+/// line, which its publisher has just written on another processor.
+pub(crate) struct Bias {
+    cell: CellRef,
+    handle: u32,
+    topic: u32,
+    is_dispatched: bool,
+}
 
 impl Bias {
     /// The message.
@@ -146,30 +159,36 @@ impl Bias {
     pub(crate) fn message(&self) -> &Message {
         // SAFETY: `Message` is a transparent wrapper of `CellRef`: the reference made here is to our own `CellRef`,
         // and the message is neither dropped nor does it outlive the bias that keeps the cell in use.
-        unsafe { &*std::ptr::from_ref(&self.0).cast::<Message>() }
+        unsafe { &*std::ptr::from_ref(&self.cell).cast::<Message>() }
     }
 
     /// The number that mailboxes hold.
     #[inline]
     pub(crate) fn handle(&self) -> u32 {
-        self.0.handle()
+        self.handle
     }
 
     /// The custom dispatcher, if it has one.
     #[inline]
     pub(crate) fn dispatcher(&self) -> Option<&dyn crate::pubsub::Dispatcher> {
-        self.0.content().dispatcher.as_deref()
+        if self.is_dispatched { self.cell.content().dispatcher.as_deref() } else { None }
     }
 
     /// Its topic.
     #[inline]
     pub(crate) fn topic(&self) -> &Arc<Entry> {
-        &self.0.content().topic
+        &self.cell.content().topic
+    }
+
+    /// Its topic's number.
+    #[inline]
+    pub(crate) fn topic_number(&self) -> u32 {
+        self.topic
     }
 
     /// For the worker, after its walk: what is left of its bias when so many were delivered.
     pub(crate) fn settle(self, delivered: u64) -> References {
-        let left = References { cell: self.0, count: BIAS - delivered };
+        let left = References { cell: self.cell, count: BIAS - delivered };
         std::mem::forget(self);
         left
     }
@@ -184,7 +203,7 @@ impl std::fmt::Debug for Bias {
 impl Drop for Bias {
     fn drop(&mut self) {
         // SAFETY: the whole bias of this worker is ours, and given back once.
-        unsafe { release(self.0, BIAS) };
+        unsafe { release(self.cell, BIAS) };
     }
 }
 

@@ -41,7 +41,7 @@ pub enum SetEvent<'a> {
 pub struct MailboxSet {
     wait: Arc<SetWait>,
     groups: Vec<Members>,
-    cache: Cache,
+    reading: Reading,
     len: usize,
 }
 
@@ -55,9 +55,13 @@ struct Members {
     free: Vec<u16>,
 }
 
-struct Cache(ReleaseCache);
+/// What the reader works with; empty between two reads but for references that are still to be given back.
+struct Reading {
+    batch: Batch<BATCH>,
+    cache: ReleaseCache,
+}
 
-impl std::fmt::Debug for Cache {
+impl std::fmt::Debug for Reading {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("..")
     }
@@ -66,7 +70,8 @@ impl std::fmt::Debug for Cache {
 impl MailboxSet {
     /// An empty set.
     pub fn new() -> Self {
-        MailboxSet { wait: Arc::new(SetWait::new()), groups: Vec::new(), cache: Cache(ReleaseCache::new()), len: 0 }
+        let reading = Reading { batch: Batch::new(), cache: ReleaseCache::new() };
+        MailboxSet { wait: Arc::new(SetWait::new()), groups: Vec::new(), reading, len: 0 }
     }
 
     /// Mailboxes in the set.
@@ -138,7 +143,7 @@ impl MailboxSet {
         let calls = self.scan(&mut read);
         if calls == 0 {
             // Nobody waits for what we have read.
-            self.cache.0.flush();
+            self.reading.cache.flush();
         }
         calls
     }
@@ -215,15 +220,16 @@ impl MailboxSet {
         let members = &mut self.groups[index];
         let key = SetKey((index * GROUP + number) as u32);
         let Some(Some(mailbox)) = members.boxes.get_mut(number) else { return 0 };
-        match mailbox.take_batch() {
-            Ok(batch) => {
+        let Reading { batch, cache } = &mut self.reading;
+        match mailbox.take_batch(batch) {
+            Ok(()) => {
                 // More than was taken, or an end to be found: the next scan comes back to it.
                 if !mailbox.is_empty() || mailbox.is_ended() {
                     members.group.mark(number / 64, 1 << (number % 64));
                 }
                 let count = batch.len();
-                let mut taken = Taken { mailbox, batch, group: &members.group, number };
-                taken.batch.lend(&mut self.cache.0, |message| read(key, SetEvent::Message(message)));
+                let taken = Taken { mailbox, batch, group: &members.group, number };
+                taken.batch.lend(cache, |message| read(key, SetEvent::Message(message)));
                 count
             }
             Err(TryRecvError::Empty) => 0,
@@ -244,7 +250,7 @@ impl MailboxSet {
 /// A batch that is being lent: what is left of it goes back if the reader's callback panics.
 struct Taken<'a> {
     mailbox: &'a mut Mailbox,
-    batch: Batch<BATCH>,
+    batch: &'a mut Batch<BATCH>,
     group: &'a Group,
     number: usize,
 }
@@ -252,7 +258,7 @@ struct Taken<'a> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if self.batch.len() > 0 {
-            self.mailbox.put_back(&mut self.batch);
+            self.mailbox.put_back(self.batch);
             self.group.mark(self.number / 64, 1 << (self.number % 64));
         }
     }

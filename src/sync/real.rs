@@ -38,16 +38,20 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Asks the processor to have the line of `value` in its cache soon. A hint: it reads and writes nothing.
+/// Asks the processor to have the line of `value` in its cache soon, to be written. A hint: it reads and writes nothing.
+///
+/// For writing, since a line that comes from another processor's cache to be read must be asked for a second time when
+/// it is written.
 #[inline(always)]
 pub fn prefetch<T>(value: &T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch has no architectural effect, whatever the address; this one is of a live reference.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch has no architectural effect, whatever the address; this one is of a live reference. Every
+    // x86-64 processor decodes it: those without the feature, which the intrinsic would have to be compiled for, do
+    // nothing.
     unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast());
+        std::arch::asm!("prefetchw [{}]", in(reg) std::ptr::from_ref(value), options(nostack, preserves_flags, nomem));
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = value;
 }
 

@@ -15,7 +15,7 @@
 //!   nothing is popped.
 
 use super::barrier::Barrier;
-use super::deliver::{Afterwards, Deliver, Tally, Walker, Wide};
+use super::deliver::{Afterwards, Deliver, Tally, Walker, Wide, ask_for_lines};
 use super::log::LogReader;
 use super::members::{Members, Place};
 use super::{Broadcast, Counters, Item, Op, Worker};
@@ -205,7 +205,7 @@ impl Core {
     fn begin(&mut self, engine: &Arc<Shared>, me: &Worker, broadcast: Broadcast, budget: &mut usize) {
         self.apply_to(engine, me, broadcast.position);
         if !self.busy.is_empty()
-            && let Some(queue) = self.busy.get_mut(&broadcast.message.topic().number())
+            && let Some(queue) = self.busy.get_mut(&broadcast.message.topic_number())
         {
             self.parked += 1;
             queue.push_back(Deferred::Broadcast(broadcast));
@@ -216,7 +216,7 @@ impl Core {
         if self.advance(engine, me, &mut walk, budget) {
             self.finish(me, walk);
         } else {
-            self.busy.insert(walk.broadcast.message.topic().number(), VecDeque::new());
+            self.busy.insert(walk.broadcast.message.topic_number(), VecDeque::new());
             self.walks.push_back(walk);
         }
         self.close_overflowed(engine, me);
@@ -239,7 +239,7 @@ impl Core {
         let mut broadcast = broadcast;
         // A sender that has gone skips nobody, though its place may have another tenant by now.
         broadcast.from = broadcast.from.filter(|&(place, generation)| !self.is_removed(place, generation));
-        let list = self.members.first(broadcast.message.topic().number());
+        let list = self.members.first(broadcast.message.topic_number());
         Walk { broadcast, list, position: 0, delivered: 0 }
     }
 
@@ -288,7 +288,7 @@ impl Core {
         }
         // Log entries are applied next: I3.
         self.walker.finish_slice();
-        let topic = walk.broadcast.message.topic().number();
+        let topic = walk.broadcast.message.topic_number();
         // The entry keeps its number while we use it, though the walk's message may be the last that holds it.
         let entry = walk.broadcast.message.topic().clone();
         self.finish(me, walk);
@@ -559,6 +559,10 @@ impl Core {
         let len = self.members.len(number);
         if len > small.members_max || len > 0 && !self.members.only_mailboxes(number) {
             return false;
+        }
+        if let Some(list) = self.members.first(number) {
+            // Meanwhile the message is made.
+            ask_for_lines(me, self.members.list(list).run(0));
         }
         let mut walk =
             self.start(Broadcast { message: message(), position: small.position, from: small.from, weight: 0 });

@@ -159,6 +159,20 @@ impl Walker {
     }
 }
 
+/// Asks for the lines of the first mailboxes of a walk. Few are worth it too: a reader that polls has its line in its
+/// cache, and a load would bring it here to be read, the store behind it once more to be written.
+#[inline]
+pub fn ask_for_lines(me: &Worker, places: &[u32]) {
+    places.iter().take(AHEAD).for_each(|&place| ask_for_line(me, place));
+}
+
+#[inline(always)]
+fn ask_for_line(me: &Worker, place: u32) {
+    if let Some(line) = me.lines.get(place) {
+        prefetch(line);
+    }
+}
+
 /// One message on its way to a worker's members.
 pub struct Deliver<'a> {
     /// The engine.
@@ -210,13 +224,12 @@ impl Deliver<'_> {
 
     fn mailboxes(&mut self, places: &[u32], handle: u32, skip: u32) -> Tally {
         let mut tally = Tally::default();
+        ask_for_lines(self.me, places);
         for start in (0..places.len()).step_by(BATCH) {
             let end = places.len().min(start + BATCH);
             for i in start..end {
-                if let Some(&ahead) = places.get(i + AHEAD)
-                    && let Some(line) = self.me.lines.get(ahead)
-                {
-                    prefetch(line);
+                if let Some(&ahead) = places.get(i + AHEAD) {
+                    ask_for_line(self.me, ahead);
                 }
                 if places[i] != skip {
                     self.mailbox(places[i], handle, &mut tally);

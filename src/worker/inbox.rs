@@ -22,6 +22,8 @@
 use crate::sync::{AtomicU32, AtomicU64, CachePadded, Ordering, UnsafeCell, mutated, ord, spin_loop};
 use std::mem::MaybeUninit;
 
+/// A line to itself: an entry that lay in two would be waited for twice by a worker that polls.
+#[repr(align(64))]
 struct Slot<T> {
     /// `p + 1` once the entry of position `p` is written. Written by the producer that claimed the slot, read by the
     /// consumer.

@@ -49,6 +49,10 @@ pub enum Item {
     Barrier { barrier: Arc<Barrier>, position: u64 },
 }
 
+/// With its sequence number it fills a slot of the inbox, which is one line.
+#[cfg(not(fanfare_loom))]
+const _: () = assert!(size_of::<Item>() <= 56);
+
 /// What a log carries.
 pub enum Op {
     /// A subscription begins. It is counted in the topic already.
