@@ -108,7 +108,14 @@ fn beside_the_floor() {
             let (our, least) = (each(&ours, quantile), each(&floors, quantile));
             format!("{our:.2} / {least:.2} ns = {:.2}", our / least)
         };
-        println!("{name}: engine / floor, p50 {}, p10 {} p25 {} p75 {} p90 {}", line(0.5), line(0.1), line(0.25), line(0.75), line(0.9));
+        println!(
+            "{name}: engine / floor, p50 {}, p10 {} p25 {} p75 {} p90 {}",
+            line(0.5),
+            line(0.1),
+            line(0.25),
+            line(0.75),
+            line(0.9)
+        );
     }
 }
 

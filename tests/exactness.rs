@@ -280,6 +280,41 @@ fn a_mailbox_that_is_closed_while_a_walk_is_suspended_gets_what_was_before_and_n
     assert_eq!((pubsub.subscriber_count("t"), pubsub.subscriber_count("u")), (MANY, MANY));
 }
 
+/// A topic whose last member left while a broadcast of it waits is walked without anybody there; meanwhile the worker
+/// has reason to forget the topics that it has no members of.
+#[test]
+fn a_walk_that_finds_everybody_gone_ends_while_others_go_on() {
+    let _watchdog = watch();
+    let pubsub = Setup::PLAIN.build();
+    let blocker = Blocker::new(&pubsub, 0);
+    let _long = fill(&pubsub, 0, &["long"], 5 * MANY);
+    let short = fill(&pubsub, 0, &["short"], MANY);
+    // A worker forgets topics by the thousand. Here it has reason to, in between any two of its rounds.
+    let mut few: Vec<Vec<Subscriber>> = (0..16 * 1_100).map(|n| fill(&pubsub, 0, &[&format!("few:{n}")], 1)).collect();
+    let mut other = pubsub.subscriber().worker(0).capacity(1024).build().unwrap();
+    other.subscribe("other").unwrap();
+    blocker.block(&pubsub);
+    pubsub.broadcast("short", "event", number(1)).unwrap();
+    pubsub.broadcast("long", "event", number(1)).unwrap();
+    drop(short);
+    pubsub.broadcast("short", "event", number(2)).unwrap();
+    for round in 0..16 {
+        few.truncate(few.len() - 1_100);
+        for n in 0..60 {
+            pubsub.broadcast("other", "event", number(60 * round + n)).unwrap();
+        }
+    }
+    blocker.let_go();
+    pubsub.flush().unwrap();
+    assert_eq!(numbers(&mut other), (0..16 * 60).collect::<Vec<_>>());
+    assert_eq!(pubsub.subscriber_count("short"), 0);
+    let mut again = pubsub.subscriber().worker(0).build().unwrap();
+    again.subscribe("short").unwrap();
+    pubsub.broadcast("short", "event", number(3)).unwrap();
+    pubsub.flush().unwrap();
+    assert_eq!(numbers(&mut again), [3]);
+}
+
 #[test]
 fn a_subscription_that_waits_for_a_suspended_walk_ends_with_its_subscriber() {
     let _watchdog = watch();

@@ -1,6 +1,7 @@
 //! A broadcast reaches exactly those subscribed when it was called: everybody whose subscribe had returned, nobody
 //! whose subscribe was called after it returned, or whose unsubscribe had returned. So it stays while the worker, for
-//! want of work, applies the log with no broadcast at hand, and clears its bit in a topic that has no members.
+//! want of work, applies the log with no broadcast at hand, and clears its bit in a topic that has no members. Whoever
+//! finds the bit set need not bring the topic along: the worker has it.
 //!
 //! The lane, the log and the topic's state are the engine's; its lists and its loop are a few lines here: a list of
 //! numbers, applied from the log, and a record of who got what.
@@ -19,7 +20,8 @@ use std::sync::Arc;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Op {
-    Subscribe(u32),
+    /// Of whom, and whether it brings the topic along.
+    Subscribe(u32, bool),
     Unsubscribe(u32),
 }
 
@@ -29,6 +31,8 @@ type Item = (u32, u64);
 struct Core {
     log: LogReader<Op>,
     members: Vec<u32>,
+    /// Whether the worker has the topic.
+    has_topic: bool,
     /// Which broadcast reached whom.
     got: Vec<(u32, u32)>,
 }
@@ -40,14 +44,14 @@ struct Engine {
 
 impl Engine {
     fn new() -> Arc<Self> {
-        let core = Core { log: LogReader::new(), members: Vec::new(), got: Vec::new() };
+        let core = Core { log: LogReader::new(), members: Vec::new(), has_topic: false, got: Vec::new() };
         Arc::new(Engine { topic: State::new(), lane: Lane::new(Inbox::new(4, 0), (), core) })
     }
 
     fn subscribe(&self, member: u32) {
         let mut log = self.lane.log.lock();
-        log.append(Op::Subscribe(member));
-        self.topic.show(0);
+        let brings = self.topic.show(0);
+        log.append(Op::Subscribe(member, brings));
     }
 
     fn unsubscribe(&self, member: u32) {
@@ -90,18 +94,23 @@ impl Core {
     fn apply_to(&mut self, lane: &Lane<Item, Op, (), Core>, position: u64) {
         while let Some(op) = self.log.next(&lane.log, position) {
             match op {
-                Op::Subscribe(member) => self.members.push(member),
+                Op::Subscribe(member, brings) => {
+                    self.has_topic |= brings;
+                    assert!(self.has_topic, "the bit was set, and the worker does not know the topic");
+                    self.members.push(member);
+                }
                 Op::Unsubscribe(gone) => self.members.retain(|&member| member != gone),
             }
         }
     }
 
     /// Clears the worker's bit if it has no members and nobody is about to become one.
-    fn hide(&self, engine: &Engine) {
+    fn hide(&mut self, engine: &Engine) {
         if self.members.is_empty() {
             let log = engine.lane.log.lock();
-            if !self.log.waiting().chain(log.pending()).any(|op| matches!(op, Op::Subscribe(_))) {
+            if !self.log.waiting().chain(log.pending()).any(|op| matches!(op, Op::Subscribe(..))) {
                 engine.topic.hide(0);
+                self.has_topic = false;
             }
         }
     }

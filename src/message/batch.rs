@@ -61,7 +61,8 @@ impl<const N: usize> Batch<N> {
     pub(crate) fn lend(&mut self, cache: &mut ReleaseCache, mut read: impl FnMut(&Message)) {
         while let Some(handle) = self.next_handle() {
             let lent = Lent {
-                // SAFETY: the reference came with the handle (`fill`, `refill`), is used once, and goes to the cache below.
+                // SAFETY: the reference came with the handle (`fill`, `refill`), is used once, and goes to the cache
+                // below.
                 message: ManuallyDrop::new(unsafe { Message::from_handle(handle) }),
                 handle,
                 cache: &mut *cache,

@@ -3,8 +3,6 @@
 use super::payload::{EncodeError, Payload};
 use super::refs::BIAS;
 use super::slab::{self, CellRef, Content};
-use crate::sync::Arc;
-use crate::topic::Entry;
 use std::any::Any;
 
 /// A message as its receivers have it.
@@ -172,12 +170,6 @@ impl Bias {
     #[inline]
     pub(crate) fn dispatcher(&self) -> Option<&dyn crate::pubsub::Dispatcher> {
         if self.is_dispatched { self.cell.content().dispatcher.as_deref() } else { None }
-    }
-
-    /// Its topic.
-    #[inline]
-    pub(crate) fn topic(&self) -> &Arc<Entry> {
-        &self.cell.content().topic
     }
 
     /// Its topic's number.

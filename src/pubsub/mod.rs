@@ -18,7 +18,7 @@ pub use stats::{Stats, WorkerStats};
 use crate::message::{Event, Payload};
 use crate::subscriber::SubscriberBuilder;
 use crate::sync::{Arc, Mutex, Parker, Weak, thread};
-use crate::topic::{Entry, Table};
+use crate::topic::{Entry, Table, state};
 use crate::worker::barrier::Barrier;
 use crate::worker::gate::Gate;
 use crate::worker::sleep::fence_before_notify;
@@ -126,7 +126,7 @@ impl PubSub {
     pub fn topic(&self, name: &str) -> Result<Topic, TopicError> {
         let engine = self.engine().clone();
         engine.config.check_topic(name)?;
-        let entry = engine.topics.begin_use(name, |state| state.add_handle());
+        let entry = engine.topics.begin_use(name, state::State::add_handle, Arc::clone);
         Ok(Topic { entry, engine })
     }
 

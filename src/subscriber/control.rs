@@ -71,17 +71,16 @@ impl Control {
         assert!(Arc::ptr_eq(&self.engine, topic.engine()), "the topic is of another engine");
         let begun = topic.entry().state.add_subscription();
         debug_assert!(begun, "a topic with a handle is not retired");
-        self.append(topic.entry().clone(), None)
+        self.append(topic.entry(), None)
     }
 
     fn subscribe_inner(&self, topic: &str, metadata: Option<Metadata>) -> Result<(), SubscribeError> {
         self.engine.config.check_topic(topic)?;
-        let entry = self.engine.topics.begin_use(topic, State::add_subscription);
-        self.append(entry, metadata)
+        self.engine.topics.begin_use(topic, State::add_subscription, |entry| self.append(entry, metadata))
     }
 
     /// Appends the subscription that the topic already counts.
-    fn append(&self, topic: Arc<Entry>, metadata: Option<Metadata>) -> Result<(), SubscribeError> {
+    fn append(&self, topic: &Arc<Entry>, metadata: Option<Metadata>) -> Result<(), SubscribeError> {
         let SubscriberId { place, generation, .. } = self.id;
         let worker = self.worker();
         let mut guard = worker.lane.log.lock();
@@ -98,13 +97,13 @@ impl Control {
         if let Some(error) = error {
             drop(guard);
             if topic.state.drop_subscriptions(1) {
-                self.engine.topics.remove(&topic);
+                self.engine.topics.remove(topic);
             }
             return Err(error);
         }
         // The bit and the entry, both under the lock (`topic::state`, I3).
-        topic.state.show(worker.index);
-        let waiting = guard.append(Op::Subscribe { topic, place, generation, metadata });
+        let entry = topic.state.show(worker.index).then(|| topic.clone());
+        let waiting = guard.append(Op::Subscribe { topic: topic.number(), entry, place, metadata });
         drop(guard);
         self.wake_for(waiting);
         Ok(())
@@ -125,26 +124,25 @@ impl Control {
     ///
     /// [`SubscribeError::SubscriberClosed`] and [`SubscribeError::Closed`].
     pub fn unsubscribe(&self, topic: &str) -> Result<(), SubscribeError> {
-        let SubscriberId { place, generation, worker } = self.id;
-        let found = self
-            .engine
-            .topics
-            .look_up(topic, |entry| entry.filter(|entry| entry.state.workers() & 1 << worker != 0).cloned());
-        let worker = self.worker();
-        let mut guard = worker.lane.log.lock();
-        if guard.state().closed {
-            return Err(SubscribeError::Closed);
-        }
-        if guard.state().close_reason(place, generation).is_some() {
-            return Err(SubscribeError::SubscriberClosed);
-        }
-        // Without an entry, or without our bit in it, there is no subscription: ours would have set it.
-        if let Some(topic) = found {
-            let waiting = guard.append(Op::Unsubscribe { topic, place });
-            drop(guard);
-            self.wake_for(waiting);
-        }
-        Ok(())
+        // Within the look: the entry that was found keeps its number until the log has it. Whatever comes to have that
+        // number later is subscribed to behind this in the log.
+        self.engine.topics.look_up(topic, |entry| {
+            let SubscriberId { place, generation, worker } = self.id;
+            let mut guard = self.worker().lane.log.lock();
+            if guard.state().closed {
+                return Err(SubscribeError::Closed);
+            }
+            if guard.state().close_reason(place, generation).is_some() {
+                return Err(SubscribeError::SubscriberClosed);
+            }
+            // Without an entry, or without our bit in it, there is no subscription: ours would have set it.
+            if let Some(entry) = entry.filter(|entry| entry.state.workers() & 1 << worker != 0) {
+                let waiting = guard.append(Op::Unsubscribe { topic: entry.number(), place });
+                drop(guard);
+                self.wake_for(waiting);
+            }
+            Ok(())
+        })
     }
 
     /// Closes the subscriber: it gets nothing that is published after this returned. The reader of a mailbox can read

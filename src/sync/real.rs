@@ -38,7 +38,8 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Asks the processor to have the line of `value` in its cache soon, to be written. A hint: it reads and writes nothing.
+/// Asks the processor to have the line of `value` in its cache soon, to be written. A hint: it reads and writes
+/// nothing.
 ///
 /// For writing, since a line that comes from another processor's cache to be read must be asked for a second time when
 /// it is written.

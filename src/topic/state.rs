@@ -6,10 +6,12 @@
 //!   From then on it gains no user: every attempt sees the flag, takes itself back, and the caller looks the name up
 //!   again, after it has made sure that the retired entry is out of the table. So a subscription is never put into an
 //!   entry that broadcasts can no longer find.
-//! - I3. The bit of a worker is set, under the lock of its control log, by each subscribe after its entry is in the
-//!   log; it is cleared under the same lock, by the worker, when it has no member of the topic and no entry waits in
-//!   the log. So a broadcast called after a subscribe returned sees the bit. A bit may stay set for a while without
-//!   members: such a broadcast finds nobody there.
+//! - I3. The bit of a worker is set by each subscribe in the critical section of the control log in which it appends
+//!   its entry; it is cleared under the same lock, by the worker, when it has no member of the topic and no entry waits
+//!   in the log. So a broadcast called after a subscribe returned sees the bit. A bit may stay set for a while without
+//!   members: such a broadcast finds nobody there. The subscribe that sets it brings the topic along, and the worker
+//!   keeps the topic until it clears the bit: the entries of all others need but the topic's number, which saves each
+//!   the two changes of a shared count.
 //!
 //! Models: `loom-tests/tests/topic_retire.rs` (I2), `control_log.rs` (I3).
 
@@ -102,13 +104,15 @@ impl State {
         self.workers.load(Ordering::Relaxed)
     }
 
-    /// Sets a worker's bit. Under the lock of its log (I3).
-    pub fn show(&self, worker: usize) {
+    /// Sets a worker's bit. Under the lock of its log (I3). Returns whether it was clear.
+    pub fn show(&self, worker: usize) -> bool {
         let bit = 1 << worker;
         // Relaxed: the bit changes only under the lock that the caller holds. Saves writing the line for each member.
-        if self.workers.load(Ordering::Relaxed) & bit == 0 {
+        let was_clear = self.workers.load(Ordering::Relaxed) & bit == 0;
+        if was_clear {
             self.workers.fetch_or(bit, Ordering::Relaxed);
         }
+        was_clear
     }
 
     /// Clears a worker's bit. Under the lock of its log, with no entry waiting (I3).

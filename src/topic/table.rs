@@ -112,14 +112,14 @@ impl Table {
         f(self.entries.get_key_value(name, &guard).map(|(found, ())| &found.0))
     }
 
-    /// The entry of that name, made if need be, once `begin` has begun to use it. `begin` returns `false` for a retired
-    /// entry; that one is taken out, and another made.
-    pub fn begin_use(&self, name: &str, begin: impl Fn(&State) -> bool) -> Arc<Entry> {
+    /// Calls `with` with the entry of that name, made if need be, once `begin` has begun to use it. `begin` returns
+    /// `false` for a retired entry; that one is taken out, and another made.
+    pub fn begin_use<R>(&self, name: &str, begin: impl Fn(&State) -> bool, with: impl FnOnce(&Arc<Entry>) -> R) -> R {
         loop {
             let guard = self.entries.guard();
             if let Some((found, ())) = self.entries.get_key_value(name, &guard) {
                 if begin(&found.0.state) {
-                    return found.0.clone();
+                    return with(&found.0);
                 }
                 // Its retirer may not have come to that yet.
                 self.remove(&found.0);
@@ -135,7 +135,7 @@ impl Table {
             let begun = begin(&entry.state);
             debug_assert!(begun, "a fresh entry is not retired");
             if self.entries.try_insert(ByName(entry.clone()), (), &guard).is_ok() {
-                return entry;
+                return with(&entry);
             }
         }
     }

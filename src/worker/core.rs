@@ -116,6 +116,15 @@ enum Leaving {
     Gone { place: Place, generation: u32 },
 }
 
+/// Notes subscriptions of a topic that have ended: whoever leaves one topic after another costs it one change of its
+/// counts.
+fn note_gone(gone: &mut Vec<(Arc<Entry>, u64)>, topic: &Arc<Entry>, count: u64) {
+    match gone.last_mut() {
+        Some((last, ended)) if Arc::ptr_eq(last, topic) => *ended += count,
+        _ => gone.push((topic.clone(), count)),
+    }
+}
+
 impl Core {
     /// A core without members.
     pub fn new() -> Self {
@@ -289,8 +298,6 @@ impl Core {
         // Log entries are applied next: I3.
         self.walker.finish_slice();
         let topic = walk.broadcast.message.topic_number();
-        // The entry keeps its number while we use it, though the walk's message may be the last that holds it.
-        let entry = walk.broadcast.message.topic().clone();
         self.finish(me, walk);
         let mut queue = self.busy.remove(&topic).expect("I1: a topic with a suspended walk is busy");
         self.close_overflowed(engine, me);
@@ -298,7 +305,7 @@ impl Core {
             match deferred {
                 Deferred::Op(op) => self.apply(engine, me, op),
                 Deferred::Leave(leaving) => {
-                    self.remove_from(engine, &entry, leaving.place());
+                    self.remove_from(topic, leaving.place());
                     if let Some(leaving) = Arc::into_inner(leaving) {
                         self.left(me, leaving);
                     }
@@ -315,8 +322,8 @@ impl Core {
                 }
             }
         }
+        self.count_gone(engine);
         self.count_subscriptions(me);
-        drop(entry);
     }
 
     fn count_subscriptions(&self, me: &Worker) {
@@ -361,20 +368,22 @@ impl Core {
 
     fn apply(&mut self, engine: &Arc<Shared>, me: &Worker, op: Op) {
         match op {
-            Op::Subscribe { topic, place, generation, metadata } => {
-                if let Some(queue) = self.busy.get_mut(&topic.number()) {
-                    queue.push_back(Deferred::Op(Op::Subscribe { topic, place, generation, metadata }));
+            Op::Subscribe { topic, entry, place, metadata } => {
+                if let Some(queue) = self.busy.get_mut(&topic) {
+                    queue.push_back(Deferred::Op(Op::Subscribe { topic, entry, place, metadata }));
                 } else {
-                    debug_assert!(!self.is_removed(place, generation), "I2: nobody subscribes behind its leaving");
-                    self.members.subscribe(&topic, place, metadata);
+                    self.members.subscribe(topic, entry, place, metadata);
                 }
             }
             Op::Unsubscribe { topic, place } => {
-                if let Some(queue) = self.busy.get_mut(&topic.number()) {
+                if let Some(queue) = self.busy.get_mut(&topic) {
                     queue.push_back(Deferred::Op(Op::Unsubscribe { topic, place }));
                     return;
                 }
-                let removed = self.remove_from(engine, &topic, place);
+                let removed = self.remove_from(topic, place);
+                if self.gone.len() >= BATCH {
+                    self.count_gone(engine);
+                }
                 if removed > 0 {
                     me.lane.log.lock().state().drop_subscriptions(place, removed);
                 }
@@ -390,11 +399,12 @@ impl Core {
     }
 
     /// Ends the subscriptions of a place to a topic. Returns how many there were.
-    fn remove_from(&mut self, engine: &Arc<Shared>, topic: &Arc<Entry>, place: Place) -> u64 {
-        let removed = self.members.unsubscribe(topic.number(), place);
-        if removed > 0 {
-            self.end_subscriptions(engine, topic, removed);
-            self.note_if_empty(topic);
+    fn remove_from(&mut self, topic: u32, place: Place) -> u64 {
+        let removed = self.members.unsubscribe(topic, place);
+        if removed > 0
+            && let Some(entry) = self.members.entry(topic)
+        {
+            note_gone(&mut self.gone, entry, removed);
         }
         removed
     }
@@ -403,14 +413,7 @@ impl Core {
     /// queues, where there may be subscriptions of it that have yet to begin (I2).
     fn leave(&mut self, engine: &Arc<Shared>, me: &Worker, leaving: Leaving) {
         let (busy, gone) = (&self.busy, &mut self.gone);
-        self.members.remove_all(
-            leaving.place(),
-            |topic| busy.contains_key(&topic),
-            |topic| match gone.last_mut() {
-                Some((last, count)) if Arc::ptr_eq(last, topic) => *count += 1,
-                _ => gone.push((topic.clone(), 1)),
-            },
-        );
+        self.members.remove_all(leaving.place(), |topic| busy.contains_key(&topic), |topic| note_gone(gone, topic, 1));
         if self.gone.len() >= BATCH {
             self.count_gone(engine);
         }
@@ -426,12 +429,15 @@ impl Core {
     /// Tells the topics of the subscriptions that have ended since this was last called: those who leave one topic
     /// after another cost it one change of its counts, not one each.
     fn count_gone(&mut self, engine: &Arc<Shared>) {
-        for at in 0..self.gone.len() {
-            let (topic, count) = self.gone[at].clone();
-            self.end_subscriptions(engine, &topic, count);
-            self.note_if_empty(&topic);
+        while let Some((topic, count)) = self.gone.pop() {
+            if topic.state.drop_subscriptions(count) {
+                engine.topics.remove(&topic);
+            }
+            let noted = self.emptied.last().is_some_and(|last| Arc::ptr_eq(last, &topic));
+            if !noted && self.members.len(topic.number()) == 0 {
+                self.emptied.push(topic);
+            }
         }
-        self.gone.clear();
     }
 
     /// All subscriptions of one who leaves have ended: tells its reader, or gives back what it left and frees its
@@ -483,19 +489,6 @@ impl Core {
         }
     }
 
-    fn end_subscriptions(&mut self, engine: &Arc<Shared>, topic: &Arc<Entry>, count: u64) {
-        if topic.state.drop_subscriptions(count) {
-            engine.topics.remove(topic);
-        }
-    }
-
-    fn note_if_empty(&mut self, topic: &Arc<Entry>) {
-        let noted = self.emptied.last().is_some_and(|last| Arc::ptr_eq(last, topic));
-        if !noted && self.members.first(topic.number()).is_none() {
-            self.emptied.push(topic.clone());
-        }
-    }
-
     fn is_removed(&self, place: Place, generation: u32) -> bool {
         let removed = self.removed.get(place.kind as usize).and_then(|kind| kind.get(place.index as usize));
         // Generations are compared as wrapping numbers: a place has few of them alive.
@@ -514,12 +507,12 @@ impl Core {
         removed[place.index as usize] = generation;
     }
 
-    /// Clears our bit in topics without members here, under the lock of the log (`topic::state`, I3). Those that a
-    /// waiting entry subscribes to keep it.
+    /// Clears our bit in topics without members here, and drops their lists, under the lock of the log
+    /// (`topic::state`, I3). Those that a waiting entry subscribes to keep both.
     fn hide_emptied(&mut self, me: &Worker) {
         let guard = me.lane.log.lock();
         let subscribed = |op: &Op| match op {
-            Op::Subscribe { topic, .. } => Some(topic.number()),
+            Op::Subscribe { topic, .. } => Some(*topic),
             _ => None,
         };
         let deferred = self.busy.values().flatten().filter_map(|deferred| match deferred {
@@ -528,12 +521,14 @@ impl Core {
         });
         let waiting = self.log.waiting().chain(guard.pending()).chain(deferred);
         let waiting: HashSet<u32, RandomState> = waiting.filter_map(subscribed).collect();
-        let members = &self.members;
+        let (members, busy) = (&mut self.members, &self.busy);
         self.emptied.retain(|topic| {
             let number = topic.number();
-            let wanted = waiting.contains(&number);
-            if !wanted && members.first(number).is_none() {
+            // A suspended walk has a list, be it empty.
+            let wanted = waiting.contains(&number) || busy.contains_key(&number);
+            if !wanted && members.len(number) == 0 {
                 topic.state.hide(me.index);
+                members.drop_lists(number);
             }
             wanted
         });

@@ -6,7 +6,9 @@
 //!
 //! - I1. `list.records[i]` is the record of the subscriber at `list.places[i]`, and that record says `(list, i)`.
 //! - I2. The records of one place form a doubly linked chain from `chains[kind][place]`.
-//! - I3. A list that exists is not empty, and is in the chain of its topic's lists from `directory[topic number]`.
+//! - I3. A list that exists is in the chain of its topic's lists from `directory[topic number]`. It may be empty: a
+//!   topic's lists are dropped when its bit for this worker is cleared, so whoever finds the bit set need not bring the
+//!   topic along (`topic::state`, I3).
 //!
 //! Joining appends; leaving moves the list's last entry into the hole and tells its record (I1): constant time, at one
 //! member and at a million. An unsubscribe finds the records by whichever is shorter, the topic's list or the
@@ -143,9 +145,16 @@ impl Members {
         self.first(topic).is_some_and(|list| self.list(list).kind == 0 && self.list(list).next == NONE)
     }
 
-    /// Adds a subscription.
-    pub fn subscribe(&mut self, topic: &Arc<Entry>, place: Place, metadata: Option<Metadata>) {
-        let list = self.find_list(topic.number(), place.kind).unwrap_or_else(|| self.make_list(topic, place.kind));
+    /// Adds a subscription to the topic of that number.
+    ///
+    /// # Panics
+    ///
+    /// If there is neither a list of that topic nor the topic's `entry`.
+    pub fn subscribe(&mut self, topic: u32, entry: Option<Arc<Entry>>, place: Place, metadata: Option<Metadata>) {
+        let list = self.find_list(topic, place.kind).unwrap_or_else(|| {
+            let entry = entry.or_else(|| self.entry(topic).cloned()).expect("I3: a topic whose bit is set has a list");
+            self.make_list(entry, place.kind)
+        });
         let head = chain(&mut self.chains, place);
         let next = *head;
         let position = self.list(list).len() as u32;
@@ -178,7 +187,7 @@ impl Members {
             record = here.next;
             left -= 1;
         }
-        if record != NONE && self.find_list(topic, place.kind).is_some() {
+        if record != NONE && self.list(list).len() > 0 {
             let found: Vec<u32> = self.list(list).members.records_of(place.index).collect();
             removed += found.len() as u64;
             for record in found {
@@ -215,7 +224,6 @@ impl Members {
         let list = self.list_mut(number);
         let metadata = if list.metadata.is_empty() { None } else { list.metadata.swap_remove(position as usize) };
         let moved = list.members.swap_remove(position as usize);
-        let is_empty = list.members.len() == 0;
         self.removed_metadata.extend(metadata);
         if let Some(moved) = moved {
             self.records[moved as usize].position = position;
@@ -223,8 +231,20 @@ impl Members {
         self.records[record as usize].next = self.free_records;
         self.free_records = record;
         self.subscriptions -= 1;
-        if is_empty {
-            self.drop_list(number);
+    }
+
+    /// The topic of that number, if it has a list here.
+    pub fn entry(&self, topic: u32) -> Option<&Arc<Entry>> {
+        self.first(topic).map(|list| &self.list(list).topic)
+    }
+
+    /// Drops the lists of a topic, all of them empty.
+    pub fn drop_lists(&mut self, topic: u32) {
+        debug_assert_eq!(self.len(topic), 0, "the members' records would say nothing");
+        while let Some(number) = self.first(topic) {
+            let list = self.lists[number as usize].take().expect("I3: a list in use exists");
+            self.free_lists.push(number);
+            self.directory.set(topic, list.next);
         }
     }
 
@@ -253,9 +273,10 @@ impl Members {
         None
     }
 
-    fn make_list(&mut self, topic: &Arc<Entry>, kind: u16) -> u32 {
-        let next = self.directory.get(topic.number());
-        let list = List { topic: topic.clone(), kind, next, members: Segments::new(), metadata: Vec::new() };
+    fn make_list(&mut self, topic: Arc<Entry>, kind: u16) -> u32 {
+        let index = topic.number();
+        let next = self.directory.get(index);
+        let list = List { topic, kind, next, members: Segments::new(), metadata: Vec::new() };
         let number = match self.free_lists.pop() {
             Some(free) => {
                 self.lists[free as usize] = Some(list);
@@ -266,24 +287,8 @@ impl Members {
                 self.lists.len() as u32 - 1
             }
         };
-        self.directory.set(topic.number(), number);
+        self.directory.set(index, number);
         number
-    }
-
-    fn drop_list(&mut self, number: u32) {
-        let list = self.lists[number as usize].take().expect("I3: a list in use exists");
-        self.free_lists.push(number);
-        let topic = list.topic.number();
-        match self.directory.get(topic) {
-            first if first == number => self.directory.set(topic, list.next),
-            first => {
-                let mut before = first;
-                while self.list(before).next != number {
-                    before = self.list(before).next;
-                }
-                self.list_mut(before).next = list.next;
-            }
-        }
     }
 }
 
@@ -330,13 +335,14 @@ impl Directory {
 mod tests {
     use super::*;
     use crate::topic::Table;
+    use crate::topic::state::State;
     use std::collections::HashMap;
 
     /// Random joins and leaves against a plain map of counts, with every invariant checked on the way.
     #[test]
     fn agrees_with_a_plain_map() {
         let table = Table::new();
-        let topics: Vec<_> = (0..5).map(|i| table.begin_use(&format!("t{i}"), |state| state.add_handle())).collect();
+        let topics: Vec<_> = (0..5).map(|i| table.begin_use(&format!("t{i}"), State::add_handle, Arc::clone)).collect();
         let mut members = Members::new();
         let mut model: HashMap<(usize, Place), u64> = HashMap::new();
         let mut seed = 1_u64;
@@ -351,7 +357,8 @@ mod tests {
             match random(10) {
                 0..6 => {
                     let metadata = (random(2) == 0).then(|| Arc::new(place) as Metadata);
-                    members.subscribe(&topics[topic], place, metadata);
+                    let entry = members.entry(topics[topic].number()).is_none().then(|| topics[topic].clone());
+                    members.subscribe(topics[topic].number(), entry, place, metadata);
                     *model.entry((topic, place)).or_default() += 1;
                 }
                 6..9 => {
@@ -371,6 +378,9 @@ mod tests {
                     assert_eq!(gone, expected);
                 }
             }
+            if members.len(topics[topic].number()) == 0 && random(2) == 0 {
+                members.drop_lists(topics[topic].number());
+            }
             if step % 1_000 == 0 {
                 check(&members, &topics, &model);
             }
@@ -384,7 +394,6 @@ mod tests {
             let mut at = members.first(topic.number());
             while let Some(number) = at {
                 let list = members.list(number);
-                assert!(list.len() > 0, "I3");
                 let mut position = 0;
                 while position < list.len() {
                     for (i, &index) in list.run(position).iter().enumerate() {

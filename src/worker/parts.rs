@@ -56,9 +56,10 @@ const _: () = assert!(size_of::<Item>() <= 56);
 /// What a log carries.
 pub enum Op {
     /// A subscription begins. It is counted in the topic already.
-    Subscribe { topic: Arc<Entry>, place: Place, generation: u32, metadata: Option<Metadata> },
+    /// The topic comes along if its bit was not set: then it has no list.
+    Subscribe { topic: u32, entry: Option<Arc<Entry>>, place: Place, metadata: Option<Metadata> },
     /// All subscriptions of a subscriber to a topic end.
-    Unsubscribe { topic: Arc<Entry>, place: Place },
+    Unsubscribe { topic: u32, place: Place },
     /// A mailbox is closed: its subscriptions end, and its reader is told. Its place is still its own.
     End { place: Place, reason: CloseReason },
     /// The subscriber is gone, and its place is free once its subscriptions have ended.
