@@ -61,7 +61,18 @@ impl Message {
     /// A message on the same topic with the same event and another payload, for [`Dispatch::Replace`](crate::Dispatch).
     pub fn with_payload(&self, payload: impl Into<Payload>) -> Message {
         let Content { topic, event, .. } = self.content();
-        Message::new(Content { topic: topic.clone(), event: event.clone(), payload: payload.into(), dispatcher: None })
+        Message::new(Content {
+            topic: topic.clone(),
+            event: event.clone(),
+            payload: payload.into(),
+            dispatcher: None,
+            attachment: None,
+        })
+    }
+
+    /// What was attached to it when it was broadcast, if it is a `T`.
+    pub(crate) fn attachment<T: Any>(&self) -> Option<&T> {
+        self.content().attachment.as_deref()?.downcast_ref()
     }
 
     /// Gives the message up as a number, with its reference.

@@ -22,6 +22,7 @@ use crate::pubsub::Dispatcher;
 use crate::sync::{Arc, AtomicPtr, AtomicU32, Mutex, Ordering, UnsafeCell, prefetch};
 use crate::topic::Entry;
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+use std::any::Any;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -41,6 +42,8 @@ pub(crate) struct Content {
     pub(crate) event: Event,
     pub(crate) payload: Payload,
     pub(crate) dispatcher: Option<Arc<dyn Dispatcher>>,
+    /// What a layer above keeps with the message, such as what it is encoded to.
+    pub(crate) attachment: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// A cell: 128 bytes, two lines, so that the counts of neighbours do not meet in one.

@@ -16,7 +16,8 @@ use crate::worker::gate;
 use crate::worker::lane::{self, bits};
 use crate::worker::outbox;
 use crate::worker::sleep::fence_before_notify;
-use crate::worker::{Broadcast, Item, SubscriberId, Worker};
+use crate::worker::{Broadcast, Item, SubscriberId, Task, Worker};
+use std::any::Any;
 
 /// What became of a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub(crate) struct Publish<'a> {
     topic: Name<'a>,
     from: Option<SubscriberId>,
     dispatcher: Option<Arc<dyn Dispatcher>>,
+    attachment: Option<Arc<dyn Any + Send + Sync>>,
     wait: bool,
 }
 
@@ -52,11 +54,11 @@ impl Shared {
     }
 
     pub(crate) fn publish<'a>(self: &'a Arc<Self>, topic: &'a str) -> Publish<'a> {
-        Publish { engine: self, topic: Name::Str(topic), from: None, dispatcher: None, wait: true }
+        Publish { engine: self, topic: Name::Str(topic), from: None, dispatcher: None, attachment: None, wait: true }
     }
 
     pub(crate) fn publish_to<'a>(self: &'a Arc<Self>, topic: &'a Arc<Entry>) -> Publish<'a> {
-        Publish { engine: self, topic: Name::Entry(topic), from: None, dispatcher: None, wait: true }
+        Publish { engine: self, topic: Name::Entry(topic), from: None, dispatcher: None, attachment: None, wait: true }
     }
 }
 
@@ -68,6 +70,12 @@ impl Publish<'_> {
 
     pub(crate) fn dispatcher(mut self, dispatcher: Arc<dyn Dispatcher>) -> Self {
         self.dispatcher = Some(dispatcher);
+        self
+    }
+
+    /// Attaches what is to be kept with the message.
+    pub(crate) fn attach(mut self, attachment: Arc<dyn Any + Send + Sync>) -> Self {
+        self.attachment = Some(attachment);
         self
     }
 
@@ -112,7 +120,7 @@ impl Publish<'_> {
         let engine = self.engine;
         let members = topic.state.subscriptions();
         let weight = engine.config.weight_of(members / u64::from(targets.count_ones()));
-        let content = Content { topic, event, payload, dispatcher: self.dispatcher };
+        let content = Content { topic, event, payload, dispatcher: self.dispatcher, attachment: self.attachment };
         if outbox::on_worker() {
             return send_from_worker(engine, targets, weight, content, self.from);
         }
@@ -202,6 +210,61 @@ fn send_small(
     Ok(Outcome::Sent)
 }
 
+impl Shared {
+    /// Runs `task` on a worker's thread, behind the delivery of everything that this thread has published before.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError`].
+    pub(crate) fn run_on(self: &Arc<Self>, worker: usize, task: Task) -> Result<(), TaskError> {
+        let make = |task| Item::Task { task, position: self.workers[worker].lane.log.position() };
+        if outbox::on_worker() {
+            let Some(pass) = pass_on_worker(self) else { return Err(TaskError::Closed) };
+            if !outbox::has_room(self, 1 << worker, 0) {
+                return Err(TaskError::Full);
+            }
+            outbox::push(self, worker, make(task), 0, pass);
+            fence_before_notify();
+            self.workers[worker].wake_if_asleep();
+            return Ok(());
+        }
+        let lane = |worker: usize| &self.workers[worker].lane;
+        let once = move || {
+            let mut task = Some(task);
+            move |_| make(task.take().expect("one target"))
+        };
+        match lane::publish(&self.gate, thread_hint::number(), lane, 1 << worker, 0, true, once) {
+            Ok(woken) => {
+                self.workers[worker].wakes.fetch_add(u64::from(woken != 0), Ordering::Relaxed);
+                Ok(())
+            }
+            Err(lane::Refused::Closed) => Err(TaskError::Closed),
+            Err(lane::Refused::Full) => Err(TaskError::Full),
+        }
+    }
+}
+
+/// Why a task was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TaskError {
+    /// The engine is closed.
+    Closed,
+    /// On a worker's thread, which never waits: its outbox is full.
+    Full,
+}
+
+/// What a call on a worker's own thread needs until its last entry is pushed: nothing on the engine's own worker; a pass
+/// on a worker of another engine, for which it is a call from outside. `None`: the engine is closed.
+#[expect(clippy::option_option, reason = "whether, and then what")]
+fn pass_on_worker(engine: &Arc<Shared>) -> Option<Option<Arc<outbox::HeldPass>>> {
+    if outbox::worker_of(engine).is_some() {
+        return (engine.gate.phase() != gate::CLOSED).then_some(None);
+    }
+    let hint = thread_hint::number();
+    engine.gate.enter(hint)?.keep();
+    Some(Some(Arc::new(outbox::HeldPass { engine: engine.clone(), hint })))
+}
+
 /// On a worker's own thread, which never waits: by the inboxes, or by the worker's outbox.
 fn send_from_worker(
     engine: &Arc<Shared>,
@@ -210,18 +273,7 @@ fn send_from_worker(
     content: Content,
     from: Option<SubscriberId>,
 ) -> Result<Outcome, BroadcastError> {
-    // On a worker of another engine this is a call from outside, which lasts until its last entry is pushed.
-    let pass = if outbox::worker_of(engine).is_some() {
-        if engine.gate.phase() == gate::CLOSED {
-            return Err(BroadcastError::Closed);
-        }
-        None
-    } else {
-        let hint = thread_hint::number();
-        let Some(pass) = engine.gate.enter(hint) else { return Err(BroadcastError::Closed) };
-        pass.keep();
-        Some(Arc::new(outbox::HeldPass { engine: engine.clone(), hint }))
-    };
+    let Some(pass) = pass_on_worker(engine) else { return Err(BroadcastError::Closed) };
     if !outbox::has_room(engine, targets, weight) {
         return Err(BroadcastError::Full(Rejected::new(content)));
     }

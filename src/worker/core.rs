@@ -18,6 +18,7 @@ use super::barrier::Barrier;
 use super::deliver::{Afterwards, Deliver, Tally, Walker, Wide, ask_for_lines};
 use super::log::LogReader;
 use super::members::{Members, Place};
+use super::task::{self, Task};
 use super::{Broadcast, Counters, Item, Op, Worker};
 use crate::CloseReason;
 use crate::message::Bias;
@@ -105,6 +106,7 @@ enum Deferred {
     /// Shared by the queues of all topics that were busy; whoever has it last ends it (I2).
     Leave(Arc<Leaving>),
     Barrier(Arc<Barrier>),
+    Task(Arc<task::Waiting>),
 }
 
 /// A subscriber whose subscriptions end.
@@ -176,6 +178,11 @@ impl Core {
                     // Whoever waited for it looks into sets of mailboxes too.
                     self.walker.finish_slice();
                     self.pass(barrier);
+                }
+                Item::Task { task, position } => {
+                    self.apply_to(engine, me, position);
+                    self.change_slabs();
+                    self.run_task(me, task);
                 }
             }
         }
@@ -314,6 +321,12 @@ impl Core {
                     self.count_subscriptions(me);
                     barrier.reach();
                 }
+                Deferred::Task(waiting) => {
+                    if let Some(task) = task::Waiting::last(waiting) {
+                        task::run(task, &me.counters);
+                        self.completed += 1;
+                    }
+                }
                 Deferred::Broadcast(broadcast) => {
                     self.parked -= 1;
                     self.walks.push_back(self.start(broadcast));
@@ -350,6 +363,19 @@ impl Core {
             queue.push_back(Deferred::Barrier(barrier.clone()));
         }
         barrier.reach();
+    }
+
+    /// Runs a task: now, or when what waits in busy topics before it is through.
+    fn run_task(&mut self, me: &Worker, task: Task) {
+        if self.busy.is_empty() {
+            task::run(task, &me.counters);
+            self.completed += 1;
+            return;
+        }
+        let waiting = task::Waiting::new(task);
+        for queue in self.busy.values_mut() {
+            queue.push_back(Deferred::Task(waiting.clone()));
+        }
     }
 
     /// Applies the log up to `position`. Returns whether there was anything to apply.
@@ -591,6 +617,7 @@ impl Core {
                     left += 1;
                 }
                 Deferred::Barrier(barrier) => barrier.abandon(),
+                Deferred::Task(waiting) => drop(waiting),
                 Deferred::Op(op) => self.apply(engine, me, op),
                 Deferred::Leave(leaving) => {
                     if let Some(leaving) = Arc::into_inner(leaving) {
@@ -625,6 +652,7 @@ impl Core {
                     left += 1;
                 }
                 Item::Barrier { barrier, .. } => barrier.abandon(),
+                Item::Task { task, .. } => drop(task),
             }
         }
         left

@@ -33,4 +33,8 @@ pub mod run;
 #[cfg(not(fanfare_loom))]
 mod segments;
 #[cfg(not(fanfare_loom))]
+pub mod task;
+#[cfg(not(fanfare_loom))]
 pub use parts::*;
+#[cfg(not(fanfare_loom))]
+pub use task::Task;

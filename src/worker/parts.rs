@@ -5,6 +5,7 @@ use super::core::Core;
 use super::inbox::Inbox;
 use super::lane;
 use super::members::{Metadata, Place};
+use super::task::Task;
 use crate::CloseReason;
 use crate::message::Bias;
 use crate::subscriber::handler::NewHandler;
@@ -41,12 +42,23 @@ pub struct Broadcast {
 }
 
 /// What an inbox carries.
-#[derive(Debug)]
 pub enum Item {
     /// A broadcast.
     Broadcast(Broadcast),
     /// Reached when everything before it has been delivered, and the log has been applied so far.
     Barrier { barrier: Arc<Barrier>, position: u64 },
+    /// Run when everything before it has been delivered, and the log has been applied so far.
+    Task { task: Task, position: u64 },
+}
+
+impl std::fmt::Debug for Item {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Item::Broadcast(_) => "Broadcast",
+            Item::Barrier { .. } => "Barrier",
+            Item::Task { .. } => "Task",
+        })
+    }
 }
 
 /// With its sequence number it fills a slot of the inbox, which is one line.

@@ -100,10 +100,12 @@ impl Run<'_> {
                 gate::CLOSING => self.engine.try_finish(),
                 _ => {}
             }
-            if !worked {
+            let turned = self.sleeper.turn(worked);
+            if !worked && !turned {
                 self.idle(applied, flushed);
             }
         }
+        self.sleeper.end();
         self.end();
     }
 
@@ -135,6 +137,9 @@ impl Run<'_> {
                 }
                 if !flushed || self.engine.gate.phase() != gate::OPEN {
                     break;
+                }
+                if self.sleeper.turn(true) {
+                    return;
                 }
             }
         }

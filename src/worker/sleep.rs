@@ -30,6 +30,21 @@ pub trait Sleeper {
 
     /// Sleeps until woken, or for `bound`. May return early for no reason.
     fn sleep(&mut self, bound: Option<Duration>);
+
+    /// Whether it has found work of its own, to be done by [`turn`](Self::turn).
+    fn is_due(&self) -> bool {
+        false
+    }
+
+    /// For the worker, between two rounds and without the baton: does what work of its own there is. `busy`: the worker
+    /// has more to do, and does not sleep in between. Returns whether there was any.
+    fn turn(&mut self, busy: bool) -> bool {
+        let _ = busy;
+        false
+    }
+
+    /// The worker ends: closes what it has.
+    fn end(&mut self) {}
 }
 
 /// Sleeps by parking the thread.
@@ -80,7 +95,7 @@ impl Sleep {
                 Some(_) => sleeper.sleep(bound),
                 None => {
                     // Relaxed: see `must_wake`.
-                    while self.state.load(Ordering::Relaxed) == SLEEPING {
+                    while self.state.load(Ordering::Relaxed) == SLEEPING && !sleeper.is_due() {
                         sleeper.sleep(None);
                     }
                 }

@@ -1,0 +1,40 @@
+//! Tasks: closures that run on a worker's thread, in order with broadcasts.
+//!
+//! A task runs when everything that its sender had published before has been delivered by that worker: it comes through
+//! the inbox, and where topics are busy with suspended walks it goes through the queue of each, as a barrier does;
+//! whoever takes it out of the last one runs it.
+
+use super::Counters;
+use crate::sync::{Arc, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A closure to be run on a worker.
+pub type Task = Box<dyn FnOnce() + Send>;
+
+/// A task that waits in the queues of several topics. Whoever takes the last reference runs it.
+pub struct Waiting(Mutex<Option<Task>>);
+
+impl Waiting {
+    /// Of a task.
+    pub fn new(task: Task) -> Arc<Self> {
+        Arc::new(Waiting(Mutex::new(Some(task))))
+    }
+
+    /// The task, if `waiting` was its last reference.
+    pub fn last(waiting: Arc<Self>) -> Option<Task> {
+        Arc::into_inner(waiting)?.0.lock().take()
+    }
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waiting")
+    }
+}
+
+/// Runs a task. A panic ends it alone, and is counted.
+pub fn run(task: Task, counters: &Counters) {
+    if catch_unwind(AssertUnwindSafe(task)).is_err() {
+        Counters::add(&counters.panics, 1);
+    }
+}
