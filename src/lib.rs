@@ -34,6 +34,7 @@
 //! - A [`Message`] is a topic, an event and a [`Payload`]: JSON, bytes, or a Rust value that receivers in the process
 //!   see as it is and that is encoded at most once.
 //! - A [`Dispatcher`] lets one broadcast decide for each subscription.
+//! - [`channel`] has the serializers of the protocol that the `phoenix` client speaks.
 //!
 //! # What it promises
 //!
@@ -56,6 +57,8 @@ mod sync;
 mod topic;
 mod worker;
 
+#[cfg(not(fanfare_loom))]
+pub mod channel;
 #[cfg(not(fanfare_loom))]
 mod pubsub;
 
