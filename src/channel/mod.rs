@@ -1,16 +1,58 @@
-//! Channels: the protocol that the `phoenix` client speaks, apart from any socket.
+//! Channels: Phoenix's protocol between clients and the engine, without a socket in sight.
 //!
-//! A [`Frame`] is what a socket carries; a [`Serializer`] turns it into a message and messages into frames. Which one
-//! speaks with a client follows from the version that it asks for: [`Versions`].
+//! A [`Socket`] decides who may connect; a [`Router`] says which [`Channel`] a topic belongs to; the [`Endpoint`] holds
+//! both, and broadcasts from anywhere. A connection is a state machine that takes frames in and gives frames out; what
+//! carries them, WebSocket or a test, is a transport beneath it.
 //!
-//! Nothing here does I/O or knows a thread.
+//! Broadcasts go to clients past their channels, encoded once for each [`serializer`](Serializer), however many get
+//! them.
 
 #![forbid(unsafe_code)]
 
+mod actor;
+mod api;
+mod connect;
+mod endpoint;
+mod fastlane;
 mod frame;
+mod machine;
+mod pool;
+mod router;
 mod scalar;
 pub mod serializer;
+mod sockets;
+pub mod test;
 
+pub use api::{
+    Answer, Channel, ChannelSender, ChannelSocket, Connect, Flow, Info, JoinResult, Joined, Joining, PushError,
+    Refusal, Socket, SocketRef, Stop, Terminated,
+};
+pub use connect::{ConnectInfo, Params};
+pub use endpoint::{Accepted, ConnectError, Endpoint, EndpointBuilder, Limits};
 pub use frame::Frame;
+pub use router::{PatternError, Router};
 pub use scalar::Scalar;
-pub use serializer::{DecodeError, EncodeError, Field, Incoming, Reply, Serializer, V1, V2, VersionError, Versions};
+pub use serializer::{Serializer, V1, V2, Versions};
+
+pub(crate) use endpoint::SocketKey;
+pub(crate) use fastlane::Encoded;
+pub(crate) use sockets::{Out, Transport};
+
+/// The event that closes connections, on the topic that is their id.
+const DISCONNECT: &str = "disconnect";
+
+/// Why a connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Close {
+    /// The client or its transport has gone: there is nobody to tell.
+    Gone,
+    /// `disconnect` was broadcast on its id.
+    Disconnected,
+    /// The server stops.
+    Draining,
+    /// The client sent what its serializer can't decode.
+    Undecodable,
+    /// The client sends more than it may, or the server has no room for it.
+    Overloaded,
+}

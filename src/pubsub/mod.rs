@@ -12,6 +12,7 @@ pub use config::{Builder, Idle, Wait};
 pub use dispatch::{Dispatch, Dispatcher, SubscriptionRef};
 pub use error::{BroadcastError, ConfigError, Rejected, SubscribeError, TopicError};
 pub use publish::Outcome;
+pub(crate) use publish::TaskError;
 pub use shutdown::ShutdownReport;
 pub use stats::{Stats, WorkerStats};
 
@@ -109,7 +110,7 @@ impl PubSub {
         engine.owner.lock().upgrade().map(|owner| PubSub { owner })
     }
 
-    fn engine(&self) -> &Arc<Shared> {
+    pub(crate) fn engine(&self) -> &Arc<Shared> {
         &self.owner.engine
     }
 

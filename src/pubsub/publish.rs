@@ -35,9 +35,12 @@ pub(crate) struct Publish<'a> {
     topic: Name<'a>,
     from: Option<SubscriberId>,
     dispatcher: Option<Arc<dyn Dispatcher>>,
-    attachment: Option<Arc<dyn Any + Send + Sync>>,
+    attachment: Option<&'a dyn Fn() -> Attachment>,
     wait: bool,
 }
+
+/// What a layer above keeps with a message.
+pub(crate) type Attachment = Arc<dyn Any + Send + Sync>;
 
 #[derive(Clone, Copy)]
 enum Name<'a> {
@@ -62,7 +65,7 @@ impl Shared {
     }
 }
 
-impl Publish<'_> {
+impl<'a> Publish<'a> {
     pub(crate) fn from(mut self, from: SubscriberId) -> Self {
         self.from = Some(from);
         self
@@ -73,8 +76,8 @@ impl Publish<'_> {
         self
     }
 
-    /// Attaches what is to be kept with the message.
-    pub(crate) fn attach(mut self, attachment: Arc<dyn Any + Send + Sync>) -> Self {
+    /// Attaches what is to be kept with the message. It is made only if there is somebody to get it.
+    pub(crate) fn attach(mut self, attachment: &'a dyn Fn() -> Attachment) -> Self {
         self.attachment = Some(attachment);
         self
     }
@@ -120,7 +123,8 @@ impl Publish<'_> {
         let engine = self.engine;
         let members = topic.state.subscriptions();
         let weight = engine.config.weight_of(members / u64::from(targets.count_ones()));
-        let content = Content { topic, event, payload, dispatcher: self.dispatcher, attachment: self.attachment };
+        let attachment = self.attachment.map(|make| make());
+        let content = Content { topic, event, payload, dispatcher: self.dispatcher, attachment };
         if outbox::on_worker() {
             return send_from_worker(engine, targets, weight, content, self.from);
         }

@@ -1,7 +1,7 @@
 //! The primitives in production: std's atomics and threads, parking_lot's locks, crossbeam's padding.
 
 pub use crossbeam_utils::CachePadded;
-pub use parking_lot::{Mutex, MutexGuard};
+pub use parking_lot::{Condvar, Mutex, MutexGuard};
 pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 pub use std::sync::{Arc, OnceLock, Weak};
 

@@ -49,6 +49,11 @@ impl Versions {
         self.0.is_empty()
     }
 
+    /// The serializers, in the order of the table.
+    pub(in crate::channel) fn serializers(&self) -> impl Iterator<Item = &Arc<dyn Serializer>> {
+        self.0.iter().map(|entry| &entry.serializer)
+    }
+
     /// The first entry that speaks `vsn`, as its place in the table and its serializer. A client that names no version
     /// means 1.0.0.
     ///

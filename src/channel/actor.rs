@@ -1,0 +1,378 @@
+//! A channel as an actor: its callbacks run one at a time, in the order in which they were asked for.
+//!
+//! Whatever happens to a channel is a [`Job`] in its queue. A job that comes to an idle channel schedules it on the
+//! pool of threads; an inline channel runs at once if the caller is its worker, and there otherwise.
+//!
+//! - I1. At most one thread runs a channel's jobs: the one that set `scheduled`, until it finds the queue empty and
+//!   clears it under the same lock.
+//! - I2. After the join the channel is paused until its connection has made it known: what it does in its next callback
+//!   comes behind the reply to the join, and its broadcasts reach its own client.
+//! - I3. What it sends to its client goes through the inbox of the connection's worker, so it keeps its order with what
+//!   the channel has broadcast before.
+//! - I4. A channel that is killed runs nothing more, and nothing that it sends from then on reaches its client.
+
+use super::api::{Answer, Channel, ChannelSocket, Flow, Info, Joined, Joining, Refusal, Stop, Terminated, empty};
+use super::endpoint::Endpoint;
+use super::router::Route;
+use super::serializer::Serializer;
+use super::sockets::{Address, Command, JoinOutcome, PostError};
+use super::{Frame, Scalar};
+use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering};
+use crate::{HandlerSubscriber, Message, Payload, SubscribeError, SubscriberId};
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Jobs that a channel runs before others on the pool get their turn.
+const TURN: usize = 32;
+
+/// Something that happens to a channel.
+#[derive(Debug)]
+pub(super) enum Job {
+    Join(Payload),
+    In { event: Box<str>, payload: Payload, reference: Scalar },
+    Out(Message),
+    Info(Info),
+    Leave { reference: Scalar, join_ref: Scalar },
+    Close,
+    Overloaded,
+}
+
+/// A channel. See the module's text.
+pub(super) struct Cell {
+    pub(super) topic: Arc<str>,
+    pub(super) join_ref: Scalar,
+    pub(super) serializer: Arc<dyn Serializer>,
+    pub(super) endpoint: Endpoint,
+    pub(super) route: Arc<Route>,
+    address: Address,
+    assigns: Arc<dyn Any + Send + Sync>,
+    queue: Mutex<Queue>,
+    body: Mutex<Box<dyn Body>>,
+    killed: AtomicBool,
+    /// Who it is among the topic's subscribers, once it has joined.
+    lane: OnceLock<SubscriberId>,
+    /// Other topics that it subscribed to.
+    extra: Mutex<HashMap<Box<str>, HandlerSubscriber>>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// See I1.
+    scheduled: bool,
+    /// See I2.
+    paused: bool,
+    /// It has ended: nothing more is taken.
+    ended: bool,
+}
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+/// The user's part of a channel, whatever its type.
+pub(super) trait Body: Send {
+    /// Runs one job that is not a close.
+    fn run(&mut self, job: Job, cell: &Arc<Cell>, assigns: &(dyn Any + Send + Sync)) -> Done;
+    /// Tells it why it has ended.
+    fn terminate(&mut self, reason: &Terminated, cell: &Arc<Cell>, assigns: &(dyn Any + Send + Sync));
+}
+
+/// What a job came to.
+pub(super) enum Done {
+    Continue,
+    Joined(Payload),
+    Refused(Payload),
+    Stop(Stop),
+}
+
+/// The body of a channel of one type.
+pub(super) struct Typed<C>(Option<C>);
+
+impl<C> Typed<C> {
+    pub(super) fn new() -> Self {
+        Typed(None)
+    }
+}
+
+impl<C: Channel> Body for Typed<C> {
+    fn run(&mut self, job: Job, cell: &Arc<Cell>, assigns: &(dyn Any + Send + Sync)) -> Done {
+        let assigns: &C::Assigns = assigns.downcast_ref().expect("a router's channels are of its sockets' assigns");
+        if let Job::Join(payload) = &job {
+            return match C::join(&cell.topic, payload, &mut Joining::new(cell, assigns)) {
+                Ok(Joined { channel, reply }) => {
+                    self.0 = Some(channel);
+                    Done::Joined(reply)
+                }
+                Err(Refusal(payload)) => Done::Refused(payload),
+            };
+        }
+        let Some(channel) = &mut self.0 else { return Done::Continue };
+        let flow = match job {
+            Job::In { event, payload, reference } => {
+                let mut socket = ChannelSocket::new(cell, assigns, Some(&reference));
+                let Answer { reply, flow } = channel.handle_in(&event, &payload, &mut socket);
+                if let Some((status, response)) = reply
+                    && !reference.is_null()
+                    && let Err(error) = cell.reply(&reference, &status, &response)
+                {
+                    // As an exception in the callback would.
+                    return Done::Stop(Stop::Failed(error.to_string()));
+                }
+                flow
+            }
+            Job::Out(message) => channel.handle_out(&message, &mut ChannelSocket::new(cell, assigns, None)),
+            Job::Info(info) => channel.handle_info(info, &mut ChannelSocket::new(cell, assigns, None)),
+            Job::Join(_) | Job::Leave { .. } | Job::Close | Job::Overloaded => Flow::Continue,
+        };
+        match flow {
+            Flow::Continue => Done::Continue,
+            Flow::Stop(stop) => Done::Stop(stop),
+        }
+    }
+
+    fn terminate(&mut self, reason: &Terminated, cell: &Arc<Cell>, assigns: &(dyn Any + Send + Sync)) {
+        if let (Some(channel), Some(assigns)) = (&mut self.0, assigns.downcast_ref()) {
+            channel.terminate(reason, &mut ChannelSocket::new(cell, assigns, None));
+        }
+    }
+}
+
+/// What a channel is made of.
+pub(super) struct NewCell {
+    pub(super) topic: Arc<str>,
+    pub(super) join_ref: Scalar,
+    pub(super) serializer: Arc<dyn Serializer>,
+    pub(super) endpoint: Endpoint,
+    pub(super) route: Arc<Route>,
+    pub(super) address: Address,
+    pub(super) assigns: Arc<dyn Any + Send + Sync>,
+}
+
+impl Cell {
+    pub(super) fn new(new: NewCell) -> Arc<Self> {
+        let NewCell { topic, join_ref, serializer, endpoint, route, address, assigns } = new;
+        let queue = Queue { jobs: VecDeque::new(), scheduled: false, paused: false, ended: false };
+        let body = Mutex::new((route.body)());
+        Arc::new(Cell {
+            topic,
+            join_ref,
+            serializer,
+            endpoint,
+            route,
+            address,
+            assigns,
+            queue: Mutex::new(queue),
+            body,
+            killed: AtomicBool::new(false),
+            lane: OnceLock::new(),
+            extra: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Asks for a job. `false`: the channel has ended.
+    pub(super) fn post(this: &Arc<Self>, job: Job) -> bool {
+        let mut queue = this.queue.lock();
+        if queue.ended {
+            return false;
+        }
+        let bounded = matches!(job, Job::In { .. } | Job::Out(_) | Job::Info(_));
+        if bounded && queue.jobs.len() >= this.endpoint.limits().channel_jobs_max {
+            // What waits is dropped: it ends with the channel.
+            queue.jobs.clear();
+            queue.jobs.push_back(Job::Overloaded);
+        } else {
+            queue.jobs.push_back(job);
+        }
+        let schedule = !queue.scheduled && !queue.paused;
+        queue.scheduled |= schedule;
+        drop(queue);
+        if schedule {
+            Cell::schedule(this);
+        }
+        true
+    }
+
+    /// Lets it go on after its join (I2).
+    pub(super) fn resume(this: &Arc<Self>, lane: SubscriberId) {
+        let _ = this.lane.set(lane);
+        let mut queue = this.queue.lock();
+        queue.paused = false;
+        let schedule = !queue.scheduled && !queue.jobs.is_empty() && !queue.ended;
+        queue.scheduled |= schedule;
+        drop(queue);
+        if schedule {
+            Cell::schedule(this);
+        }
+    }
+
+    /// Ends it without a word (I4).
+    pub(super) fn kill(&self) {
+        // Relaxed: whoever must see it is on the connection's worker, as the caller is, or runs a callback meanwhile.
+        self.killed.store(true, Ordering::Relaxed);
+        self.end();
+    }
+
+    /// Nothing more is taken; what waits, and what it subscribed to, goes.
+    fn end(&self) {
+        let jobs = {
+            let mut queue = self.queue.lock();
+            queue.ended = true;
+            std::mem::take(&mut queue.jobs)
+        };
+        drop(jobs);
+        let extra = std::mem::take(&mut *self.extra.lock());
+        drop(extra);
+    }
+
+    pub(super) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
+    }
+
+    fn schedule(this: &Arc<Self>) {
+        let cell = this.clone();
+        if !this.route.inline {
+            this.endpoint.pool().spawn(Box::new(move || Cell::run(&cell)));
+        } else if this.address.is_here() {
+            Cell::run(this);
+        } else if this.address.run(move || Cell::run(&cell)).is_err() {
+            this.end();
+        }
+    }
+
+    fn run(this: &Arc<Self>) {
+        for _ in 0..TURN {
+            let job = {
+                let mut queue = this.queue.lock();
+                match queue.jobs.pop_front() {
+                    Some(job) if !queue.paused && !queue.ended => job,
+                    job => {
+                        if let Some(job) = job {
+                            queue.jobs.push_front(job);
+                        }
+                        queue.scheduled = false;
+                        return;
+                    }
+                }
+            };
+            this.run_one(job);
+        }
+        Cell::schedule(this);
+    }
+
+    fn run_one(self: &Arc<Self>, job: Job) {
+        let mut body = self.body.lock();
+        let is_join = matches!(job, Job::Join(_));
+        let reason = match job {
+            Job::Leave { reference, join_ref } => {
+                // In this order: the reply, the close, what the channel says at its end. Without the engine there is
+                // nobody to tell.
+                let reply = super::serializer::Reply {
+                    join_ref: &join_ref,
+                    reference: &reference,
+                    topic: &Scalar::from(&*self.topic),
+                    status: "ok",
+                    response: &empty(),
+                };
+                if let Ok(frame) = self.serializer.reply(&reply) {
+                    let _ = self.send(frame);
+                }
+                Terminated::Left
+            }
+            Job::Close => Terminated::Closed,
+            Job::Overloaded => Terminated::Overloaded,
+            job => match catch_unwind(AssertUnwindSafe(|| body.run(job, self, &*self.assigns))) {
+                Ok(Done::Continue) => return,
+                Ok(Done::Joined(reply)) => {
+                    self.queue.lock().paused = true;
+                    return self.tell(Command::Joined { cell: self.clone(), outcome: JoinOutcome::Ok(reply) });
+                }
+                Ok(Done::Refused(reply)) => {
+                    self.end();
+                    return self.tell(Command::Joined { cell: self.clone(), outcome: JoinOutcome::Refused(reply) });
+                }
+                Ok(Done::Stop(stop)) => Terminated::Stopped(stop),
+                Err(_) if is_join => {
+                    self.end();
+                    return self.tell(Command::Joined { cell: self.clone(), outcome: JoinOutcome::Crashed });
+                }
+                Err(panic) => Terminated::Crashed(text_of(&*panic)),
+            },
+        };
+        self.finish(&mut **body, &reason);
+    }
+
+    /// The channel ends: a graceful end is told before its last words, a crash after them.
+    fn finish(self: &Arc<Self>, body: &mut dyn Body, reason: &Terminated) {
+        self.end();
+        if self.is_killed() {
+            return;
+        }
+        let graceful = matches!(reason, Terminated::Left | Terminated::Stopped(Stop::Normal));
+        let last_words = |body: &mut dyn Body| {
+            // A panic in there changes nothing any more.
+            let _ = catch_unwind(AssertUnwindSafe(|| body.terminate(reason, self, &*self.assigns)));
+        };
+        match reason {
+            Terminated::Closed => last_words(body),
+            _ if graceful => {
+                self.tell(Command::Ended { cell: self.clone(), graceful: true });
+                last_words(body);
+            }
+            _ => {
+                last_words(body);
+                self.tell(Command::Ended { cell: self.clone(), graceful: false });
+            }
+        }
+    }
+
+    fn tell(&self, command: Command) {
+        // Without the engine there is no connection to be told. A worker that has no room for it is one whose inline
+        // channel has filled its outbox: the connection goes, rather than be left without an answer.
+        if self.address.post(command) == Err(PostError::Full) {
+            self.address.give_up();
+        }
+    }
+
+    /// Sends a frame to the client, behind what was broadcast before (I3).
+    pub(super) fn send(self: &Arc<Self>, frame: Frame) -> Result<(), PostError> {
+        if self.is_killed() {
+            return Ok(());
+        }
+        self.address.send(self, frame)
+    }
+
+    /// Who it is among its topic's subscribers, once it has joined.
+    pub(super) fn lane_id(&self) -> Option<SubscriberId> {
+        self.lane.get().copied()
+    }
+
+    pub(super) fn subscribe(self: &Arc<Self>, topic: &str) -> Result<(), SubscribeError> {
+        let mut extra = self.extra.lock();
+        if extra.contains_key(topic) {
+            return Ok(());
+        }
+        let lane = super::fastlane::InfoLane { cell: Arc::downgrade(self) };
+        let subscriber = self.endpoint.pubsub().subscriber().worker(self.address.worker()).handler(lane)?;
+        subscriber.subscribe(topic)?;
+        extra.insert(topic.into(), subscriber);
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&self, topic: &str) -> Result<(), SubscribeError> {
+        let subscriber = self.extra.lock().remove(topic);
+        match subscriber {
+            Some(subscriber) => subscriber.unsubscribe(topic),
+            None => Ok(()),
+        }
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
+}

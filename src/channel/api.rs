@@ -1,0 +1,453 @@
+//! What users write and call: the traits of sockets and channels, and the handles that callbacks get.
+
+use super::actor::{Cell, Job};
+use super::endpoint::Endpoint;
+use super::serializer::{EncodeError, Reply};
+use super::sockets::PostError;
+use super::{ConnectInfo, Params, Scalar};
+use crate::message::Event;
+use crate::sync::Arc;
+use crate::{BroadcastError, Message, Outcome, Payload, SubscribeError};
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt;
+
+/// A kind of socket: who may connect, and who that is. One value serves all connections of a mount.
+pub trait Socket: Send + Sync + 'static {
+    /// What is known of a connection, for its channels to see.
+    type Assigns: Send + Sync + 'static;
+
+    /// Decides about a connection. It runs on the pool of callbacks, before the connection is upgraded.
+    fn connect(&self, params: &Params, info: &ConnectInfo) -> Connect<Self::Assigns>;
+
+    /// The topic by which all connections of a user are reached, such as `users_socket:42`:
+    /// [`Endpoint::disconnect`] on it closes them. `None` by default: this connection has no such topic.
+    fn id(&self, assigns: &Self::Assigns) -> Option<String> {
+        let _ = assigns;
+        None
+    }
+}
+
+/// What becomes of a connection.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Connect<A> {
+    /// It is accepted, with this known of it.
+    Accept(A),
+    /// It is refused, with status 403 (Forbidden).
+    Refuse,
+    /// It is refused with this status and this body.
+    RefuseWith(u16, String),
+}
+
+/// A channel: what happens on one topic of one connection. The value is the channel's state.
+///
+/// Callbacks of one channel run one at a time and in order, by default on a pool of threads where they may block; those
+/// of different channels run beside each other. A panic in one ends that channel alone: the client gets `phx_error` and
+/// joins again.
+///
+/// What a client sees keeps the order of the calls: a broadcast, push or reply that was made before another comes
+/// before it. The reply to a join comes first, and then every broadcast on the topic since.
+pub trait Channel: Sized + Send + 'static {
+    /// What the socket's `connect` found out: [`Socket::Assigns`].
+    type Assigns: Send + Sync + 'static;
+
+    /// Whether callbacks run on the connection's worker, which saves two changes of threads. They must then not block:
+    /// everything else on that worker waits for them.
+    const INLINE: bool = false;
+
+    /// Events that are broadcast on the topic and go to [`handle_out`](Self::handle_out) in place of the client.
+    const INTERCEPT: &'static [&'static str] = &[];
+
+    /// A client wants to join. `Ok` with the channel's state (and, if need be, what the client is told), or a refusal.
+    ///
+    /// Nothing can be pushed yet; [`Joining::sender`] sends the channel a message that it finds right after it has
+    /// joined.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]: the client's join is refused with that payload, and it may try again.
+    fn join(topic: &str, payload: &Payload, socket: &mut Joining<'_, Self::Assigns>) -> JoinResult<Self>;
+
+    /// The client has pushed `event`. Does nothing by default.
+    fn handle_in(&mut self, event: &str, payload: &Payload, socket: &mut ChannelSocket<'_, Self::Assigns>) -> Answer {
+        let _ = (event, payload, socket);
+        Answer::none()
+    }
+
+    /// An event of [`INTERCEPT`](Self::INTERCEPT) was broadcast on the topic. Pushes it to the client by default.
+    fn handle_out(&mut self, message: &Message, socket: &mut ChannelSocket<'_, Self::Assigns>) -> Flow {
+        // An error means that the client does not get it, as when a broadcast can't be encoded.
+        let _ = socket.push(message.event(), message.payload().clone());
+        Flow::Continue
+    }
+
+    /// Something else came: see [`Info`]. Does nothing by default.
+    fn handle_info(&mut self, info: Info, socket: &mut ChannelSocket<'_, Self::Assigns>) -> Flow {
+        let _ = (info, socket);
+        Flow::Continue
+    }
+
+    /// The channel has ended, for this reason. Not called after a duplicate join, and not if the join failed.
+    fn terminate(&mut self, reason: &Terminated, socket: &mut ChannelSocket<'_, Self::Assigns>) {
+        let _ = (reason, socket);
+    }
+}
+
+/// What comes of a join.
+pub type JoinResult<C> = Result<Joined<C>, Refusal>;
+
+/// A channel that was joined, and what the client is told.
+#[derive(Debug)]
+pub struct Joined<C> {
+    pub(super) channel: C,
+    pub(super) reply: Payload,
+}
+
+impl<C> Joined<C> {
+    /// With a reply to the client.
+    pub fn with_reply(channel: C, reply: impl Into<Payload>) -> Self {
+        Joined { channel, reply: reply.into() }
+    }
+}
+
+impl<C> From<C> for Joined<C> {
+    fn from(channel: C) -> Self {
+        Joined { channel, reply: empty() }
+    }
+}
+
+/// A join that is refused, and what the client is told.
+#[derive(Debug)]
+pub struct Refusal(pub(super) Payload);
+
+impl Refusal {
+    /// Told as it is.
+    pub fn new(payload: impl Into<Payload>) -> Self {
+        Refusal(payload.into())
+    }
+
+    /// Told as `{"reason": reason}`.
+    pub fn reason(reason: &str) -> Self {
+        Refusal(serde_json::json!({ "reason": reason }).into())
+    }
+}
+
+/// `{}`.
+pub(super) fn empty() -> Payload {
+    Payload::Json(bytes::Bytes::from_static(b"{}"))
+}
+
+/// What `handle_in` comes to: a reply or none, and whether the channel goes on.
+#[derive(Debug)]
+#[must_use]
+pub struct Answer {
+    pub(super) reply: Option<(Cow<'static, str>, Payload)>,
+    pub(super) flow: Flow,
+}
+
+impl Answer {
+    /// No reply.
+    pub fn none() -> Self {
+        Answer { reply: None, flow: Flow::Continue }
+    }
+
+    /// A reply of status `ok`.
+    pub fn ok(payload: impl Into<Payload>) -> Self {
+        Answer::status("ok", payload)
+    }
+
+    /// A reply of status `error`.
+    pub fn error(payload: impl Into<Payload>) -> Self {
+        Answer::status("error", payload)
+    }
+
+    /// A reply of any status.
+    pub fn status(status: impl Into<Cow<'static, str>>, payload: impl Into<Payload>) -> Self {
+        Answer { reply: Some((status.into(), payload.into())), flow: Flow::Continue }
+    }
+
+    /// And the channel stops.
+    pub fn stop(self, reason: Stop) -> Self {
+        Answer { flow: Flow::Stop(reason), ..self }
+    }
+}
+
+/// Whether a channel goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flow {
+    /// It does.
+    Continue,
+    /// It stops.
+    Stop(Stop),
+}
+
+/// Why a channel stops itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stop {
+    /// It is done: the client gets `phx_close`, and does not join again by itself.
+    Normal,
+    /// Something is wrong: the client gets `phx_error`, and joins again.
+    Failed(String),
+}
+
+/// Why a channel has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Terminated {
+    /// The client left.
+    Left,
+    /// The connection ended.
+    Closed,
+    /// It stopped itself.
+    Stopped(Stop),
+    /// A callback panicked; this is what it said.
+    Crashed(String),
+    /// More came for it than it could take: over [`Limits::channel_jobs_max`](super::Limits) waited.
+    Overloaded,
+}
+
+/// What `handle_info` is told.
+#[non_exhaustive]
+pub enum Info {
+    /// A message of a topic that the channel subscribed to, or a raw broadcast (not one of the endpoint's) on its own.
+    Message(Message),
+    /// What was sent to the channel by a [`ChannelSender`].
+    Sent(Box<dyn Any + Send>),
+}
+
+impl fmt::Debug for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Info::Message(message) => f.debug_tuple("Message").field(message).finish(),
+            Info::Sent(_) => f.write_str("Sent(..)"),
+        }
+    }
+}
+
+/// Why something could not be pushed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PushError {
+    /// It can't be encoded for this client.
+    Encode(EncodeError),
+    /// The engine is shut down.
+    Closed,
+    /// From a channel that runs inline: its worker has no room for more of it now.
+    Full,
+}
+
+impl fmt::Display for PushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PushError::Encode(error) => error.fmt(f),
+            PushError::Closed => f.write_str("the engine is shut down"),
+            PushError::Full => f.write_str("the worker has no room for more now"),
+        }
+    }
+}
+
+impl std::error::Error for PushError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            PushError::Encode(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<PostError> for PushError {
+    fn from(error: PostError) -> Self {
+        match error {
+            PostError::Closed => PushError::Closed,
+            PostError::Full => PushError::Full,
+        }
+    }
+}
+
+/// A channel that is being joined.
+#[derive(Debug)]
+pub struct Joining<'a, A> {
+    cell: &'a Arc<Cell>,
+    assigns: &'a A,
+}
+
+impl<'a, A: 'static> Joining<'a, A> {
+    pub(super) fn new(cell: &'a Arc<Cell>, assigns: &'a A) -> Self {
+        Joining { cell, assigns }
+    }
+
+    /// What the socket's `connect` found out.
+    pub fn assigns(&self) -> &A {
+        self.assigns
+    }
+
+    /// What the route carries, if it is an `R`.
+    pub fn route_assigns<R: Any>(&self) -> Option<&R> {
+        self.cell.route.assigns.as_deref()?.downcast_ref()
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> Endpoint {
+        self.cell.endpoint.clone()
+    }
+
+    /// Sends the channel messages. What is sent now comes right after the join.
+    pub fn sender(&self) -> ChannelSender {
+        ChannelSender(self.cell.clone())
+    }
+}
+
+/// What a callback may do: its channel, its client, its topic.
+#[derive(Debug)]
+pub struct ChannelSocket<'a, A> {
+    cell: &'a Arc<Cell>,
+    assigns: &'a A,
+    /// The ref of the push in hand.
+    reference: Option<&'a Scalar>,
+}
+
+impl<'a, A: 'static> ChannelSocket<'a, A> {
+    pub(super) fn new(cell: &'a Arc<Cell>, assigns: &'a A, reference: Option<&'a Scalar>) -> Self {
+        ChannelSocket { cell, assigns, reference }
+    }
+
+    /// The channel's topic.
+    pub fn topic(&self) -> &str {
+        &self.cell.topic
+    }
+
+    /// What the socket's `connect` found out.
+    pub fn assigns(&self) -> &A {
+        self.assigns
+    }
+
+    /// What the route carries, if it is an `R`.
+    pub fn route_assigns<R: Any>(&self) -> Option<&R> {
+        self.cell.route.assigns.as_deref()?.downcast_ref()
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> Endpoint {
+        self.cell.endpoint.clone()
+    }
+
+    /// Pushes an event to this client alone.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`].
+    pub fn push(&mut self, event: &str, payload: impl Into<Payload>) -> Result<(), PushError> {
+        self.cell.push(event, &payload.into())
+    }
+
+    /// Broadcasts to everybody on the channel's topic, this client included.
+    ///
+    /// # Errors
+    ///
+    /// As [`PubSub::broadcast`](crate::PubSub::broadcast).
+    pub fn broadcast(
+        &mut self,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        self.cell.endpoint.broadcast(&self.cell.topic, event, payload)
+    }
+
+    /// Broadcasts to everybody else on the channel's topic.
+    ///
+    /// # Errors
+    ///
+    /// As [`PubSub::broadcast`](crate::PubSub::broadcast).
+    pub fn broadcast_from(
+        &mut self,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        let endpoint = &self.cell.endpoint;
+        match self.cell.lane_id() {
+            Some(id) => endpoint.broadcast_from(id, &self.cell.topic, event, payload),
+            None => endpoint.broadcast(&self.cell.topic, event, payload),
+        }
+    }
+
+    /// A handle with which the push in hand can be replied to later, and from any thread. `None` where no push is in
+    /// hand that the client wants a reply to.
+    pub fn socket_ref(&self) -> Option<SocketRef> {
+        let reference = self.reference.filter(|reference| !reference.is_null())?.clone();
+        Some(SocketRef { cell: self.cell.clone(), reference })
+    }
+
+    /// Sends this channel messages, from anywhere.
+    pub fn sender(&self) -> ChannelSender {
+        ChannelSender(self.cell.clone())
+    }
+
+    /// Subscribes the channel to another topic: its messages come to `handle_info`. Subscribing twice to one topic does
+    /// nothing the second time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::subscribe`](crate::Control::subscribe).
+    pub fn subscribe(&mut self, topic: &str) -> Result<(), SubscribeError> {
+        self.cell.subscribe(topic)
+    }
+
+    /// Ends that.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::unsubscribe`](crate::Control::unsubscribe).
+    pub fn unsubscribe(&mut self, topic: &str) -> Result<(), SubscribeError> {
+        self.cell.unsubscribe(topic)
+    }
+}
+
+/// A push that is to be replied to later. It may be replied to any number of times, or never.
+#[derive(Debug, Clone)]
+pub struct SocketRef {
+    cell: Arc<Cell>,
+    reference: Scalar,
+}
+
+impl SocketRef {
+    /// Replies, with any status; `ok` and `error` are those that clients listen for.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`].
+    pub fn reply(&self, status: &str, payload: impl Into<Payload>) -> Result<(), PushError> {
+        self.cell.reply(&self.reference, status, &payload.into())
+    }
+}
+
+/// Sends messages to a channel: they come to [`Channel::handle_info`].
+#[derive(Debug, Clone)]
+pub struct ChannelSender(Arc<Cell>);
+
+impl ChannelSender {
+    /// Sends a message. `false`: the channel has ended.
+    pub fn send<T: Any + Send>(&self, message: T) -> bool {
+        Cell::post(&self.0, Job::Info(Info::Sent(Box::new(message))))
+    }
+}
+
+impl Cell {
+    pub(super) fn reply(
+        self: &Arc<Self>,
+        reference: &Scalar,
+        status: &str,
+        response: &Payload,
+    ) -> Result<(), PushError> {
+        let topic = Scalar::from(&*self.topic);
+        let reply = Reply { join_ref: &self.join_ref, reference, topic: &topic, status, response };
+        let frame = self.serializer.reply(&reply).map_err(PushError::Encode)?;
+        Ok(self.send(frame)?)
+    }
+
+    fn push(self: &Arc<Self>, event: &str, payload: &Payload) -> Result<(), PushError> {
+        let frame = self.serializer.push(&self.join_ref, &self.topic, event, payload).map_err(PushError::Encode)?;
+        Ok(self.send(frame)?)
+    }
+}

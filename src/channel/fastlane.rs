@@ -1,0 +1,121 @@
+//! How broadcasts reach clients: past their channels, encoded once.
+//!
+//! Each channel that is joined is a [`Fastlane`] handler on the topic, on its connection's worker. A broadcast of the
+//! endpoint carries a [`Frames`]: the first of its receivers that needs a serializer's frame makes it, and all others,
+//! on whichever worker, share the bytes. If two workers need it at once one makes it and the other waits.
+
+use super::Frame;
+use super::actor::{Cell, Job};
+use super::api::Info;
+use super::endpoint::Inner;
+use super::sockets::{self, Out};
+use crate::sync::{Arc, AtomicU64, OnceLock, Ordering, Weak};
+use crate::{Context, Handler, Message};
+use bytes::Bytes;
+
+/// A frame that many connections share, and what it is on their wire.
+#[derive(Debug)]
+pub struct Encoded {
+    frame: Frame,
+    wire: OnceLock<Bytes>,
+}
+
+impl Encoded {
+    /// Of a frame.
+    pub(super) fn new(frame: Frame) -> Self {
+        Encoded { frame, wire: OnceLock::new() }
+    }
+
+    /// The frame.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// The frame as a transport's wire has it: made by the first that asks, shared by all. A process has one kind of
+    /// wire, WebSocket's.
+    pub fn wire(&self, make: impl FnOnce(&Frame) -> Bytes) -> &Bytes {
+        self.wire.get_or_init(|| make(&self.frame))
+    }
+}
+
+/// What a broadcast is encoded to: a slot for each serializer of the endpoint.
+#[derive(Debug)]
+pub(super) struct Frames(Box<[OnceLock<Option<Arc<Encoded>>>]>);
+
+impl Frames {
+    pub(super) fn new(slots: usize) -> Self {
+        Frames((0..slots).map(|_| OnceLock::new()).collect())
+    }
+
+    /// The frame of a serializer; `None` if the message can't be encoded for it.
+    fn encoded(&self, slot: usize, message: &Message, endpoint: &Inner) -> Option<&Arc<Encoded>> {
+        let encode = || {
+            let serializer = &endpoint.serializers[slot];
+            let frame = serializer.broadcast(message.topic(), message.event(), message.payload());
+            let counter = if frame.is_ok() { &endpoint.counters.encoded } else { &endpoint.counters.unencodable };
+            counter.fetch_add(1, Ordering::Relaxed);
+            frame.ok().map(|frame| Arc::new(Encoded::new(frame)))
+        };
+        self.0.get(slot)?.get_or_init(encode).as_ref()
+    }
+}
+
+/// What an endpoint counts.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Encodings of broadcasts.
+    pub(super) encoded: AtomicU64,
+    /// Broadcasts that a serializer refused.
+    pub(super) unencodable: AtomicU64,
+}
+
+/// A joined channel, among the subscribers of its topic.
+pub(super) struct Fastlane {
+    pub(super) key: u64,
+    pub(super) slot: u8,
+    pub(super) cell: Arc<Cell>,
+}
+
+impl Handler for Fastlane {
+    fn on_message(&mut self, message: &Message, _: &mut Context<'_>) {
+        let Some(frames) = message.attachment::<Frames>() else {
+            // A raw broadcast: for the channel, not for the client.
+            Cell::post(&self.cell, Job::Info(Info::Message(message.clone())));
+            return;
+        };
+        let intercepts = self.cell.route.intercepts;
+        if !intercepts.is_empty() && intercepts.contains(&message.event()) {
+            Cell::post(&self.cell, Job::Out(message.clone()));
+            return;
+        }
+        if let Some(encoded) = frames.encoded(usize::from(self.slot), message, self.cell.endpoint.inner()) {
+            sockets::send_here(self.key, Out::Shared(encoded.clone()));
+        }
+    }
+}
+
+/// A channel among the subscribers of another topic.
+pub(super) struct InfoLane {
+    pub(super) cell: Weak<Cell>,
+}
+
+impl Handler for InfoLane {
+    fn on_message(&mut self, message: &Message, _: &mut Context<'_>) {
+        if let Some(cell) = self.cell.upgrade() {
+            Cell::post(&cell, Job::Info(Info::Message(message.clone())));
+        }
+    }
+}
+
+/// A connection among the subscribers of its id: whoever broadcasts `disconnect` there closes it.
+pub(super) struct IdLane {
+    pub(super) key: u64,
+}
+
+impl Handler for IdLane {
+    fn on_message(&mut self, message: &Message, _: &mut Context<'_>) {
+        if message.event() == super::DISCONNECT {
+            sockets::close_here(self.key, super::Close::Disconnected);
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! The state of a connection: what each frame of its client means, and what its channels tell the client.
+//!
+//! Sans I/O: frames come in by [`Machine::frame`], and go out through a [`Transport`]. It runs on its worker's thread
+//! alone, as do the deliveries to its channels; so the order of what it sends is that of its calls. In particular: a
+//! join is told and subscribed to in one call, before the client can see the reply. What was broadcast before the
+//! subscription does not come; what is broadcast after it comes behind the reply.
+//!
+//! The rules are those of Phoenix's socket, with one difference: while a join is decided, only what the client sends on
+//! that topic waits. Heartbeats and other channels go on.
+
+use super::actor::{Cell, Job, NewCell};
+use super::api::empty;
+use super::endpoint::{Endpoint, Mount};
+use super::fastlane::{Fastlane, IdLane};
+use super::serializer::{Incoming, Reply, Serializer};
+use super::sockets::{Address, Command, JoinOutcome, Out, Transport};
+use super::{Close, Frame, Scalar};
+use crate::sync::Arc;
+use crate::{HandlerSubscriber, Payload};
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+
+/// A connection. See the module's text.
+pub(super) struct Machine {
+    address: Address,
+    transport: Box<dyn Transport>,
+    endpoint: Endpoint,
+    mount: Arc<Mount>,
+    serializer: Arc<dyn Serializer>,
+    slot: u8,
+    assigns: Arc<dyn Any + Send + Sync>,
+    channels: HashMap<Arc<str>, Entry, RandomState>,
+    _id: Option<HandlerSubscriber>,
+    closed: bool,
+}
+
+struct Entry {
+    cell: Arc<Cell>,
+    status: Status,
+}
+
+enum Status {
+    Joining(Box<JoiningEntry>),
+    Joined(HandlerSubscriber),
+    Leaving(HandlerSubscriber),
+}
+
+struct JoiningEntry {
+    reference: Scalar,
+    /// What the client has sent on the topic meanwhile.
+    held: VecDeque<Incoming>,
+    /// The join of the channel that this one takes the place of.
+    old: Option<Scalar>,
+    /// What that one had still to say.
+    leftovers: Vec<Out>,
+}
+
+/// What a machine is made of.
+pub(super) struct NewMachine {
+    pub(super) address: Address,
+    pub(super) transport: Box<dyn Transport>,
+    pub(super) endpoint: Endpoint,
+    pub(super) mount: Arc<Mount>,
+    pub(super) serializer: Arc<dyn Serializer>,
+    pub(super) slot: u8,
+    pub(super) assigns: Arc<dyn Any + Send + Sync>,
+    pub(super) id: Option<String>,
+}
+
+impl Machine {
+    pub(super) fn new(new: NewMachine) -> Box<Self> {
+        let NewMachine { address, transport, endpoint, mount, serializer, slot, assigns, id } = new;
+        // Without the subscription it would not be reached when its user is to be disconnected: then it must not be.
+        let id_lane = id.map(|id| {
+            let lane =
+                endpoint.pubsub().subscriber().worker(address.worker()).handler(IdLane { key: address.key() })?;
+            lane.subscribe(&id).map(|()| lane)
+        });
+        let mut machine = Machine {
+            address,
+            transport,
+            endpoint,
+            mount,
+            serializer,
+            slot,
+            assigns,
+            channels: HashMap::default(),
+            _id: None,
+            closed: false,
+        };
+        match id_lane {
+            Some(Ok(lane)) => machine._id = Some(lane),
+            Some(Err(_)) => machine.close(Close::Overloaded),
+            None => {}
+        }
+        Box::new(machine)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn is_of(&self, endpoint: &Endpoint) -> bool {
+        self.endpoint.is(endpoint)
+    }
+
+    /// A frame of the client.
+    pub(super) fn frame(&mut self, frame: &Frame) {
+        match self.serializer.decode(frame) {
+            Ok(incoming) => self.incoming(incoming),
+            Err(_) => self.close(Close::Undecodable),
+        }
+    }
+
+    pub(super) fn send(&mut self, out: Out) {
+        if !self.closed {
+            self.transport.send(out);
+        }
+    }
+
+    /// Ends the connection and all its channels.
+    pub(super) fn close(&mut self, why: Close) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        for (_, entry) in self.channels.drain() {
+            Cell::post(&entry.cell, Job::Close);
+        }
+        self.transport.close(why);
+    }
+
+    fn incoming(&mut self, incoming: Incoming) {
+        let event = &*incoming.event;
+        let topic = incoming.topic.as_str().unwrap_or_default();
+        if topic == "phoenix" && event == "heartbeat" {
+            return self.reply(&Scalar::Null, &incoming.reference, &incoming.topic, "ok", &empty());
+        }
+        let entry = self.channels.get_mut(topic);
+        if let Some(Entry { status: Status::Joining(joining), .. }) = entry {
+            if joining.held.len() >= self.endpoint.limits().channel_jobs_max {
+                return self.close(Close::Overloaded);
+            }
+            joining.held.push_back(incoming);
+            return;
+        }
+        match (entry, event) {
+            (_, "phx_join") => self.join(incoming),
+            (None, "phx_leave") => {
+                self.reply(&incoming.join_ref, &incoming.reference, &incoming.topic, "ok", &empty());
+            }
+            (None, _) => self.unmatched(&incoming),
+            (Some(entry), event) => {
+                if !incoming.join_ref.is_null() && incoming.join_ref != entry.cell.join_ref {
+                    // Of a channel that was: the client has gone on.
+                    return;
+                }
+                let is_leave = event == "phx_leave";
+                let job = if is_leave {
+                    Job::Leave { reference: incoming.reference, join_ref: incoming.join_ref }
+                } else {
+                    Job::In { event: incoming.event, payload: incoming.payload, reference: incoming.reference }
+                };
+                if is_leave {
+                    entry.status.leave();
+                }
+                Cell::post(&entry.cell, job);
+            }
+        }
+    }
+
+    fn unmatched(&mut self, incoming: &Incoming) {
+        let reason = Payload::Json(Bytes::from_static(br#"{"reason":"unmatched topic"}"#));
+        self.reply(&Scalar::Null, &incoming.reference, &incoming.topic, "error", &reason);
+    }
+
+    fn join(&mut self, incoming: Incoming) {
+        let topic = incoming.topic.as_str().unwrap_or_default();
+        let route = self.mount.routes.iter().find(|route| incoming.topic.as_str().is_some() && route.matches(topic));
+        let Some(route) = route.cloned() else { return self.unmatched(&incoming) };
+        let old = self.channels.remove(topic).map(|entry| {
+            // Its subscription ends here, in front of the new one's.
+            entry.cell.kill();
+            entry.cell.join_ref.clone()
+        });
+        let limits = self.endpoint.limits();
+        let refusal = if topic.len() > limits.topic_bytes_max {
+            Some(&br#"{"reason":"topic too long"}"#[..])
+        } else if self.channels.len() >= limits.channels_per_socket_max {
+            Some(&br#"{"reason":"too many channels joined"}"#[..])
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            let reason = Payload::Json(Bytes::from_static(reason));
+            self.reply(&incoming.join_ref, &incoming.reference, &incoming.topic, "error", &reason);
+            return self.tell_end(old.as_ref(), topic, true);
+        }
+        let topic: Arc<str> = topic.into();
+        let cell = Cell::new(NewCell {
+            topic: topic.clone(),
+            join_ref: incoming.join_ref,
+            serializer: self.serializer.clone(),
+            endpoint: self.endpoint.clone(),
+            route,
+            address: self.address.clone(),
+            assigns: self.assigns.clone(),
+        });
+        let joining = JoiningEntry { reference: incoming.reference, held: VecDeque::new(), old, leftovers: Vec::new() };
+        self.channels.insert(topic, Entry { cell: cell.clone(), status: Status::Joining(Box::new(joining)) });
+        Cell::post(&cell, Job::Join(incoming.payload));
+    }
+
+    /// What a channel tells.
+    pub(super) fn command(&mut self, command: Command) {
+        match command {
+            Command::Joined { cell, outcome } => self.joined(&cell, outcome),
+            Command::Ended { cell, graceful } => {
+                let current = self.channels.get(&cell.topic).is_some_and(|entry| Arc::ptr_eq(&entry.cell, &cell));
+                if current && !self.closed {
+                    self.channels.remove(&cell.topic);
+                    self.tell_end(Some(&cell.join_ref), &cell.topic, graceful);
+                }
+            }
+        }
+    }
+
+    fn joined(&mut self, cell: &Arc<Cell>, outcome: JoinOutcome) {
+        let entry = self.channels.get_mut(&cell.topic).filter(|entry| Arc::ptr_eq(&entry.cell, cell));
+        let Some(Entry { status: Status::Joining(joining), .. }) = entry else {
+            // The connection has ended meanwhile; the channel is told so by its queue.
+            return;
+        };
+        let JoiningEntry { reference, held, old, leftovers } = std::mem::replace(
+            &mut **joining,
+            JoiningEntry { reference: Scalar::Null, held: VecDeque::new(), old: None, leftovers: Vec::new() },
+        );
+        let topic = Scalar::from(&*cell.topic);
+        let lane = match outcome {
+            JoinOutcome::Ok(response) => {
+                // The reply is made first: one that can't be encoded is a crash of the join.
+                let reply = Reply {
+                    join_ref: &cell.join_ref,
+                    reference: &reference,
+                    topic: &topic,
+                    status: "ok",
+                    response: &response,
+                };
+                let frame = self.serializer.reply(&reply).ok();
+                frame.and_then(|frame| Some((frame, self.subscribe(cell)?))).ok_or(None)
+            }
+            JoinOutcome::Refused(response) => Err(Some(response)),
+            JoinOutcome::Crashed => Err(None),
+        };
+        match lane {
+            Ok((frame, lane)) => {
+                let id = lane.id();
+                if let Some(entry) = self.channels.get_mut(&cell.topic) {
+                    entry.status = Status::Joined(lane);
+                }
+                self.send(Out::Frame(frame));
+                self.follow_up(old.as_ref(), leftovers, &cell.topic);
+                Cell::resume(cell, id);
+            }
+            Err(response) => {
+                cell.kill();
+                self.channels.remove(&cell.topic);
+                let crashed = || Payload::Json(Bytes::from_static(br#"{"reason":"join crashed"}"#));
+                let response = response.unwrap_or_else(crashed);
+                self.reply(&cell.join_ref, &reference, &topic, "error", &response);
+                self.follow_up(old.as_ref(), leftovers, &cell.topic);
+            }
+        }
+        for incoming in held {
+            self.incoming(incoming);
+        }
+    }
+
+    /// The client's subscription to the channel's topic. `None`: it has too many, or the engine is closed.
+    fn subscribe(&self, cell: &Arc<Cell>) -> Option<HandlerSubscriber> {
+        let lane = Fastlane { key: self.address.key(), slot: self.slot, cell: cell.clone() };
+        let lane = self.endpoint.pubsub().subscriber().worker(self.address.worker()).handler(lane).ok()?;
+        lane.subscribe(&cell.topic).ok()?;
+        Some(lane)
+    }
+
+    /// What comes behind the reply to a join that takes the place of an older one: what that had still to say, and its
+    /// close.
+    fn follow_up(&mut self, old: Option<&Scalar>, leftovers: Vec<Out>, topic: &str) {
+        leftovers.into_iter().for_each(|out| self.send(out));
+        self.tell_end(old, topic, true);
+    }
+
+    /// Tells the client of a channel's end: `phx_close`, or `phx_error` for a crash.
+    fn tell_end(&mut self, join_ref: Option<&Scalar>, topic: &str, graceful: bool) {
+        let Some(join_ref) = join_ref else { return };
+        let (event, payload) = if graceful {
+            ("phx_close", empty())
+        } else {
+            ("phx_error", Payload::Json(Bytes::from_static(br#"{"reason":"channel_crash"}"#)))
+        };
+        if let Ok(frame) = self.serializer.control(join_ref, topic, event, &payload) {
+            self.send(Out::Frame(frame));
+        }
+    }
+
+    /// A frame of a channel.
+    pub(super) fn forward(&mut self, cell: &Arc<Cell>, frame: Frame) {
+        if !cell.is_killed() {
+            return self.send(Out::Frame(frame));
+        }
+        // Of a channel whose place another takes: behind the reply to that join, or never.
+        if let Some(Entry { status: Status::Joining(joining), .. }) = self.channels.get_mut(&cell.topic)
+            && joining.old.is_some()
+        {
+            joining.leftovers.push(Out::Frame(frame));
+        }
+    }
+
+    fn reply(&mut self, join_ref: &Scalar, reference: &Scalar, topic: &Scalar, status: &str, response: &Payload) {
+        let reply = Reply { join_ref, reference, topic, status, response };
+        match self.serializer.reply(&reply) {
+            Ok(frame) => self.send(Out::Frame(frame)),
+            // What the user replied to a join; the client is told nothing it could use.
+            Err(_) => self.close(Close::Undecodable),
+        }
+    }
+}
+
+impl Status {
+    fn leave(&mut self) {
+        let status = std::mem::replace(
+            self,
+            Status::Joining(Box::new(JoiningEntry {
+                reference: Scalar::Null,
+                held: VecDeque::new(),
+                old: None,
+                leftovers: Vec::new(),
+            })),
+        );
+        *self = match status {
+            Status::Joined(lane) => Status::Leaving(lane),
+            other => other,
+        };
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.close(Close::Gone);
+    }
+}
