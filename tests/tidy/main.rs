@@ -13,7 +13,7 @@ use source::Source;
 const FOLDERS: [&str; 7] = ["src", "benches", "tests", "fuzz", "loom-tests", "xtask", "examples"];
 
 /// Folders inside these that hold nothing written by hand.
-const NOT_SOURCE: [&str; 4] = ["target", "corpus", "artifacts", "coverage"];
+const NOT_SOURCE: [&str; 5] = ["target", "corpus", "artifacts", "coverage", "node_modules"];
 
 /// The files of the library that may hold `unsafe`; a name that ends in `/` stands for all files below.
 const MAY_BE_UNSAFE: &[&str] = &[
