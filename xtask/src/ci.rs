@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::shell::{Failure, Outcome};
-use crate::{bench, fuzz, lint, loom, requirements, testing};
+use crate::{bench, conformance, fuzz, lint, loom, packages, requirements, testing};
 
 struct Stage {
     name: &'static str,
@@ -12,7 +12,7 @@ struct Stage {
     run: fn() -> Outcome,
 }
 
-const STAGES: [Stage; 4] = [
+const STAGES: [Stage; 5] = [
     Stage { name: "lint and docs", budget_minutes: 4, run: lint::run },
     Stage {
         name: "loom and mutants",
@@ -20,6 +20,7 @@ const STAGES: [Stage; 4] = [
         run: || loom::run(&loom::Options { mutants: true, filter: None }),
     },
     Stage { name: "fuzz", budget_minutes: 3, run: || fuzz::run(&fuzz::Options::default()) },
+    Stage { name: "conformance", budget_minutes: 3, run: || conformance::run(&[]) },
     Stage { name: "benches, smoke", budget_minutes: 2, run: bench::smoke },
 ];
 const TESTS_BUDGET_MINUTES: u64 = 8;
@@ -34,9 +35,12 @@ struct Row {
 
 /// Runs all stages, also after one has failed, and fails if any has.
 pub(crate) fn run() -> Outcome {
-    for needed in [requirements::LINT, requirements::LOOM, requirements::FUZZ, requirements::TEST] {
+    let all =
+        [requirements::LINT, requirements::LOOM, requirements::FUZZ, requirements::CONFORMANCE, requirements::TEST];
+    for needed in all {
         requirements::install(needed)?;
     }
+    packages::install()?;
     let mut rows = Vec::new();
     for stage in STAGES {
         println!("== {} ==", stage.name);

@@ -4,11 +4,13 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod fuzz;
 mod lint;
 mod loom;
 mod model;
 mod msrv;
+mod packages;
 mod requirements;
 mod shell;
 mod testing;
@@ -31,6 +33,8 @@ Commands:
   fuzz [--seconds N] [--asan] [TARGET]
                                  Run each fuzz target, or TARGET alone, for N seconds (default 20).
                                  --asan adds the address sanitizer.
+  conformance [CASES..]          Run the Autobahn suite for RFC 6455 against `fanfare serve --echo`: sections 1 to 7 and
+                                 10, or CASES such as `6.*` 1.1.1. The report is target/artifacts/autobahn/index.html.
   lint                           Formatting, clippy in every configuration, rustdoc and msrv.
   bench-smoke                    Run each benchmark once, small, to see that it works. Measures nothing.
   msrv                           Check the minimum supported Rust version: that all places state the same one, and,
@@ -63,6 +67,7 @@ fn dispatch(arguments: &[String]) -> Outcome {
     match command.as_str() {
         "test" => {
             requirements::install(requirements::TEST)?;
+            packages::install()?;
             testing::run(rest)
         }
         "loom" => {
@@ -74,6 +79,10 @@ fn dispatch(arguments: &[String]) -> Outcome {
             let options = fuzz::Options::parse(rest)?;
             requirements::install(requirements::FUZZ)?;
             fuzz::run(&options)
+        }
+        "conformance" => {
+            requirements::install(requirements::CONFORMANCE)?;
+            conformance::run(rest)
         }
         "lint" => {
             nothing_more()?;

@@ -1,4 +1,4 @@
-//! What the commands need beyond a bare Debian with rustup and Node: how to see that it is there, how to install it.
+//! What the commands need beyond a bare Debian with rustup: how to see that it is there, how to install it.
 
 use std::process::Command;
 
@@ -40,8 +40,47 @@ const CXX: Requirement = Requirement {
     install: &[&["apt-get", "update"], &["apt-get", "install", "-y", "g++"]],
 };
 
-/// Needed by `test`.
-pub(crate) const TEST: &[Requirement] = &[];
+/// Runs the clients that the server is tested with.
+const NODE: Requirement = Requirement {
+    what: "Node 18 or newer",
+    detect: &["node", "-e", "process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)"],
+    install: &[&["apt-get", "update"], &["apt-get", "install", "-y", "--no-install-recommends", "nodejs"]],
+};
+
+const NPM: Requirement = Requirement {
+    what: "npm",
+    detect: &["npm", "--version"],
+    install: &[&["apt-get", "update"], &["apt-get", "install", "-y", "--no-install-recommends", "npm"]],
+};
+
+/// The demo page is tested in it.
+const CHROMIUM: Requirement = Requirement {
+    what: "chromium",
+    detect: &["/usr/bin/chromium", "--version"],
+    install: &[&["apt-get", "update"], &["apt-get", "install", "-y", "--no-install-recommends", "chromium"]],
+};
+
+/// The Autobahn suite is ported by lib2to3, which left Python with 3.13.
+const PYTHON: Requirement = Requirement {
+    what: "Python with venv and lib2to3",
+    detect: &[
+        "sh",
+        "-c",
+        "for python in python3.11 python3; do
+             $python -W ignore -c 'import ensurepip, lib2to3, venv' && exit 0
+         done
+         exit 1",
+    ],
+    install: &[
+        &["apt-get", "update"],
+        &["apt-get", "install", "-y", "--no-install-recommends", "python3-venv", "python3-lib2to3"],
+    ],
+};
+
+/// Needed by `test`; besides the packages of [`crate::packages`].
+pub(crate) const TEST: &[Requirement] = &[NODE, NPM, CHROMIUM];
+/// Needed by `conformance`.
+pub(crate) const CONFORMANCE: &[Requirement] = &[PYTHON];
 /// Needed by `loom`.
 pub(crate) const LOOM: &[Requirement] = &[];
 /// Needed by `lint`; clippy also builds the fuzz targets' dependencies.
