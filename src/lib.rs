@@ -57,6 +57,8 @@ mod sync;
 mod topic;
 mod worker;
 
+#[cfg(all(feature = "server", not(fanfare_loom)))]
+pub mod net;
 #[cfg(not(fanfare_loom))]
 pub mod channel;
 #[cfg(not(fanfare_loom))]
