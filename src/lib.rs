@@ -57,10 +57,10 @@ mod sync;
 mod topic;
 mod worker;
 
-#[cfg(all(feature = "server", not(fanfare_loom)))]
-pub mod net;
 #[cfg(not(fanfare_loom))]
 pub mod channel;
+#[cfg(all(feature = "server", not(fanfare_loom)))]
+pub mod net;
 #[cfg(not(fanfare_loom))]
 mod pubsub;
 

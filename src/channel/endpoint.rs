@@ -22,8 +22,8 @@ pub struct Limits {
     pub channels_per_socket_max: usize,
     /// Bytes of a topic that a client may join: 255, what a binary frame can carry.
     pub topic_bytes_max: usize,
-    /// Things that may wait for one channel (pushes of its client, messages to it): 1,024. One more crashes the channel:
-    /// the client gets `phx_error` and joins again.
+    /// Things that may wait for one channel (pushes of its client, messages to it): 1,024. One more crashes the
+    /// channel: the client gets `phx_error` and joins again.
     pub channel_jobs_max: usize,
     /// Threads for callbacks: 512. They are made when all others are busy, and end when idle.
     pub threads_max: usize,
@@ -214,10 +214,6 @@ impl Endpoint {
         &self.0.pool
     }
 
-    pub(super) fn is(&self, other: &Endpoint) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// Broadcasts to everybody on a topic: clients that have joined it, channels and subscribers.
     ///
     /// # Errors
@@ -340,11 +336,6 @@ impl Endpoint {
         SocketKey(sockets::insert(self.0.pubsub.engine(), worker, make))
     }
 
-    /// Closes all connections of this endpoint on the calling thread, a worker's.
-    pub(crate) fn close_all_here(&self, why: Close) {
-        sockets::close_all(why, |machine| machine.is_of(self));
-    }
-
     /// Runs something on the pool of callbacks.
     pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
         self.0.pool.spawn(Box::new(job));
@@ -359,6 +350,11 @@ impl SocketKey {
     /// A frame of the client. Without effect on a connection that has been closed.
     pub(crate) fn frame(self, frame: &Frame) {
         sockets::with(self.0, |machine| machine.frame(frame));
+    }
+
+    /// The client has missed so many frames, since it read too slowly: it is told.
+    pub(crate) fn lagged(self, dropped: u64) {
+        sockets::with(self.0, |machine| machine.lagged(dropped));
     }
 
     /// The connection has ended, or is to be ended, for this reason.

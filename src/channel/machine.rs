@@ -44,7 +44,10 @@ struct Entry {
 enum Status {
     Joining(Box<JoiningEntry>),
     Joined(HandlerSubscriber),
-    Leaving(HandlerSubscriber),
+    /// Its end is on the way; until then broadcasts still come.
+    Leaving {
+        _lane: HandlerSubscriber,
+    },
 }
 
 struct JoiningEntry {
@@ -102,10 +105,6 @@ impl Machine {
         self.closed
     }
 
-    pub(super) fn is_of(&self, endpoint: &Endpoint) -> bool {
-        self.endpoint.is(endpoint)
-    }
-
     /// A frame of the client.
     pub(super) fn frame(&mut self, frame: &Frame) {
         match self.serializer.decode(frame) {
@@ -129,6 +128,14 @@ impl Machine {
             Cell::post(&entry.cell, Job::Close);
         }
         self.transport.close(why);
+    }
+
+    /// Tells the client of frames that it has missed.
+    pub(super) fn lagged(&mut self, dropped: u64) {
+        let payload = Payload::from(serde_json::json!({ "dropped": dropped }));
+        if let Ok(frame) = self.serializer.broadcast("phoenix", "lagged", &payload) {
+            self.send(Out::Frame(frame));
+        }
     }
 
     fn incoming(&mut self, incoming: Incoming) {
@@ -340,7 +347,7 @@ impl Status {
             })),
         );
         *self = match status {
-            Status::Joined(lane) => Status::Leaving(lane),
+            Status::Joined(lane) => Status::Leaving { _lane: lane },
             other => other,
         };
     }

@@ -27,15 +27,14 @@ pub use api::{
     Answer, Channel, ChannelSender, ChannelSocket, Connect, Flow, Info, JoinResult, Joined, Joining, PushError,
     Refusal, Socket, SocketRef, Stop, Terminated,
 };
-pub use connect::{ConnectInfo, Params};
+pub use connect::{AuthToken, ConnectInfo, Params, Uri};
 pub use endpoint::{Accepted, ConnectError, Endpoint, EndpointBuilder, Limits};
 pub use frame::Frame;
 pub use router::{PatternError, Router};
 pub use scalar::Scalar;
-pub use serializer::{Serializer, V1, V2, Versions};
+pub use serializer::{DecodeError, EncodeError, Field, Incoming, Reply, Serializer, V1, V2, VersionError, Versions};
 
 pub(crate) use endpoint::SocketKey;
-pub(crate) use fastlane::Encoded;
 pub(crate) use sockets::{Out, Transport};
 
 /// The event that closes connections, on the topic that is their id.

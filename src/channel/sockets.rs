@@ -4,8 +4,8 @@
 //! it, and never another one after it has gone. From elsewhere a connection is reached by its [`Address`]: a task on
 //! its worker, which keeps the order with broadcasts.
 //!
-//! - I1. The registry is borrowed only while a machine handles one input, or a frame is handed to its transport; neither
-//!   waits, and neither comes back to the registry.
+//! - I1. The registry is borrowed only while a machine handles one input, or a frame is handed to its transport;
+//!   neither waits, and neither comes back to the registry.
 //! - I2. What must happen to a connection while the registry may be borrowed is noted, and done at the end of the
 //!   borrow.
 
@@ -175,12 +175,4 @@ pub(super) fn send_here(key: u64, out: Out) {
 /// Closes a connection of this thread, if it is still there.
 pub(super) fn close_here(key: u64, why: Close) {
     with(key, |machine| machine.close(why));
-}
-
-/// Closes all connections of an endpoint on this thread.
-pub(super) fn close_all(why: Close, of: impl Fn(&Machine) -> bool) {
-    let keys: Vec<u64> = MACHINES.with_borrow(|machines| {
-        machines.iter().filter(|(_, machine)| of(machine)).map(|(key, _)| key.data().as_ffi()).collect()
-    });
-    keys.into_iter().for_each(|key| close_here(key, why));
 }

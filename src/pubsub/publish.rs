@@ -257,8 +257,8 @@ pub(crate) enum TaskError {
     Full,
 }
 
-/// What a call on a worker's own thread needs until its last entry is pushed: nothing on the engine's own worker; a pass
-/// on a worker of another engine, for which it is a call from outside. `None`: the engine is closed.
+/// What a call on a worker's own thread needs until its last entry is pushed: nothing on the engine's own worker; a
+/// pass on a worker of another engine, for which it is a call from outside. `None`: the engine is closed.
 #[expect(clippy::option_option, reason = "whether, and then what")]
 fn pass_on_worker(engine: &Arc<Shared>) -> Option<Option<Arc<outbox::HeldPass>>> {
     if outbox::worker_of(engine).is_some() {

@@ -50,7 +50,8 @@ pub fn prefetch<T>(value: &T) {
     // x86-64 processor decodes it: those without the feature, which the intrinsic would have to be compiled for, do
     // nothing.
     unsafe {
-        std::arch::asm!("prefetchw [{}]", in(reg) std::ptr::from_ref(value).addr(), options(nostack, preserves_flags, nomem));
+        let address = std::ptr::from_ref(value).addr();
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, nomem));
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = value;

@@ -1,6 +1,8 @@
 //! The command line: what may be asked, and what of it makes sense together.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -18,8 +20,61 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Serves the demo page and its channels, to the `phoenix` client and to any that speaks its protocol [default]
+    Serve(ServeOptions),
     /// Puts a load on an engine in this process and tells how fast it was
     Bench(BenchOptions),
+}
+
+/// Serves the demo page and its channels.
+///
+/// `/` is a chat page; `/socket/websocket` is the socket of the `phoenix` client, with the channels `room:*` (a chat),
+/// `bench:*` (broadcasts for load tests) and `users_socket:ID` (one user's); `/health` answers. It stops in order on
+/// SIGTERM and SIGINT: clients are told to connect again (code 1012), in batches.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeOptions {
+    /// Where to listen; with port 0 the system chooses one
+    #[arg(long, env = "FANFARE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:4000")]
+    pub(crate) listen: SocketAddr,
+
+    /// Worker threads [default: one per processor]
+    #[arg(long, env = "FANFARE_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) workers: Option<u16>,
+
+    /// Origins whose pages may connect, such as `https://example.com` or `//*.example.com`; several by commas or by
+    /// repeating it [default: all]
+    #[arg(long, env = "FANFARE_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) origin: Vec<String>,
+
+    /// A folder whose files are served below `/assets/`; with `phoenix.mjs` in it the page uses that client
+    #[arg(long, env = "FANFARE_ASSETS", value_name = "DIR")]
+    pub(crate) assets: Option<PathBuf>,
+
+    /// Channels that one connection may have joined
+    #[arg(long, env = "FANFARE_CHANNELS_MAX", value_name = "N", default_value_t = 100,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) channels_max: u16,
+
+    /// How long a connection may send nothing
+    #[arg(long, env = "FANFARE_IDLE_TIMEOUT", value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) idle_timeout: Duration,
+
+    /// Size of a client's message
+    #[arg(long, env = "FANFARE_MESSAGE_MAX", value_name = "BYTES", default_value_t = 1 << 20)]
+    pub(crate) message_max: usize,
+
+    /// Bytes that may wait to be written to one connection; a client for which more would wait is closed, with code
+    /// 1013
+    #[arg(long, env = "FANFARE_OUTBOUND_MAX", value_name = "BYTES", default_value_t = 1 << 20)]
+    pub(crate) outbound_max: usize,
+
+    /// Mounts a WebSocket at `/echo` that sends everything back, for tests of the protocol
+    #[arg(long, env = "FANFARE_ECHO")]
+    pub(crate) echo: bool,
+
+    /// Lets tests act from outside: POST to /admin/broadcast and /admin/disconnect
+    #[arg(long, hide = true)]
+    pub(crate) admin: bool,
 }
 
 /// Puts a load on an engine in this process and tells how fast it was.
@@ -54,9 +109,9 @@ pub(crate) struct BenchOptions {
     #[arg(long, env = "FANFARE_BENCH_KIND", value_enum, default_value_t = Kind::Mailbox)]
     pub(crate) kind: Kind,
 
-    /// Threads that read the mailboxes, each its share [default: 2, or 0 for handlers]. They empty every mailbox before
-    /// the next single broadcast, and keep at most 4 messages behind under full load, so nothing is dropped. With 0
-    /// nobody reads: mailboxes are full and each delivery drops the oldest message, which the report then says
+    /// Threads that read the mailboxes, each its share [default: 2, or 0 for handlers]. They empty every mailbox
+    /// before the next single broadcast, and keep at most 4 messages behind under full load, so nothing is dropped.
+    /// With 0 nobody reads: mailboxes are full and each delivery drops the oldest message, which the report then says
     #[arg(long, env = "FANFARE_BENCH_READERS", value_name = "N",
           value_parser = clap::value_parser!(u16).range(0..=256))]
     pub(crate) readers: Option<u16>,
@@ -118,15 +173,17 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-impl BenchOptions {
-    /// What `fanfare bench` without flags means, the environment included.
+impl ServeOptions {
+    /// What `fanfare serve` without flags means, the environment included.
     pub(crate) fn defaults() -> Self {
-        let Some(Command::Bench(options)) = Cli::parse_from(["fanfare", "bench"]).command else {
+        let Some(Command::Serve(options)) = Cli::parse_from(["fanfare", "serve"]).command else {
             unreachable!("these arguments name the subcommand")
         };
         options
     }
+}
 
+impl BenchOptions {
     /// Holds the options against each other. The error is a sentence for the user.
     pub(crate) fn check(self) -> Result<Load, String> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from).min(64);
@@ -191,7 +248,7 @@ mod tests {
         let line = ["fanfare", "bench"].iter().chain(flags);
         match Cli::try_parse_from(line).map_err(|error| error.kind())?.command {
             Some(Command::Bench(options)) => Ok(options),
-            None => panic!("no subcommand in {flags:?}"),
+            other => panic!("{other:?} from {flags:?}"),
         }
     }
 

@@ -1,0 +1,79 @@
+//! `fanfare serve`: the demo page, its channels, and what operates them.
+
+mod channels;
+mod web;
+
+use crate::cli::ServeOptions;
+use channels::{Bench, Room, RoomOptions, UserChannel, Users};
+use fanfare::channel::{Endpoint, Limits, PatternError, Router};
+use fanfare::net::server::{Echo, Options, Server};
+use fanfare::{PubSub, Wait};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+/// How long clients may take to go when the server stops.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Serves until it is told to stop.
+pub(crate) fn run(options: &ServeOptions) -> Result<(), String> {
+    // Before anything is announced: a signal from then on stops it in order.
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| format!("signals can't be caught: {error}"))?;
+    let mut builder = PubSub::builder().wait(Wait::Poll);
+    if let Some(workers) = options.workers {
+        builder = builder.workers(workers.into());
+    }
+    let pubsub = builder.build().map_err(|error| error.to_string())?;
+    let endpoint = endpoint(&pubsub, options).map_err(|error| error.to_string())?;
+    let web = web::Web::new(endpoint.clone(), options)?;
+    let mut server = Server::builder(endpoint)
+        .options(server_options(options)?)
+        .route(move |request, body| web.answer(request, body));
+    if options.echo {
+        server = server.raw("/echo", Echo::default);
+    }
+    let server = server.listen(options.listen).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => format!("{} is taken: another program listens there", options.listen),
+        io::ErrorKind::PermissionDenied => format!("{}: this user may not listen there", options.listen),
+        _ => format!("{}: {error}", options.listen),
+    })?;
+    // Whoever waits for this line has gone if it can't be written.
+    let _ = writeln!(io::stdout(), "listening on http://{}", server.address());
+    let _ = io::stdout().flush();
+    let signal = signals.forever().next();
+    eprintln!("fanfare: stopping{}", if signal == Some(SIGTERM) { "" } else { " (again to stop at once)" });
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            std::process::exit(1);
+        }
+    });
+    let left = server.drain(Instant::now() + DRAIN);
+    if left > 0 {
+        eprintln!("fanfare: {left} connections had to be cut off");
+    }
+    pubsub.shutdown(Duration::from_secs(1)).map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+fn endpoint(pubsub: &PubSub, options: &ServeOptions) -> Result<Endpoint, PatternError> {
+    let router = Router::new()
+        .channel_with::<Room, _>("room:*", RoomOptions { tests: options.admin })?
+        .channel::<Bench>("bench:*")?
+        .channel::<UserChannel>("users_socket:*")?;
+    let mut limits = Limits::default();
+    limits.channels_per_socket_max = options.channels_max.into();
+    Ok(Endpoint::builder(pubsub.clone()).socket("/socket", Users, router).limits(limits).build())
+}
+
+fn server_options(options: &ServeOptions) -> Result<Options, String> {
+    let mut to = Options::default();
+    if !options.origin.is_empty() {
+        to.check_origin = fanfare::net::CheckOrigin::list(&options.origin).map_err(|error| error.to_string())?;
+    }
+    to.idle_timeout = options.idle_timeout;
+    to.outbound_bytes_max = options.outbound_max;
+    to.websocket.message_bytes_max = options.message_max;
+    to.websocket.frame_bytes_max = options.message_max;
+    Ok(to)
+}
