@@ -5,6 +5,7 @@
 
 pub mod pubsub;
 pub mod reading;
+pub mod serializer;
 
 use std::fmt;
 use std::fs;
@@ -16,7 +17,12 @@ use std::path::{Path, PathBuf};
 pub type Harness = fn(&[u8]);
 
 /// Every fuzz target: its name and its harness.
-pub const TARGETS: &[(&str, Harness)] = &[("pubsub", pubsub::pubsub), ("reading", reading::reading)];
+pub const TARGETS: &[(&str, Harness)] = &[
+    ("pubsub", pubsub::pubsub),
+    ("reading", reading::reading),
+    ("serializer_v1", serializer::serializer_v1),
+    ("serializer_v2", serializer::serializer_v2),
+];
 
 /// Why the seeds of a target did not replay.
 #[derive(Debug)]

@@ -8,6 +8,26 @@
 //! - I2. A text frame that is made here is UTF-8, and JSON if its payload is; the payload's own JSON is not checked.
 //!
 //! Numbers that no machine type holds, and halves of surrogate pairs inside a payload, pass through as they came.
+//!
+//! ```
+//! use fanfare::Payload;
+//! use fanfare::channel::{Frame, Reply, Versions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (_, serializer) = Versions::default().select(Some("2.0.0"))?;
+//! let message = serializer.decode(&Frame::Text(r#"["3","4","room:1","ping",{}]"#.into()))?;
+//! let reply = serializer.reply(&Reply {
+//!     join_ref: &message.join_ref,
+//!     reference: &message.reference,
+//!     topic: &message.topic,
+//!     status: "ok",
+//!     response: &Payload::json_bytes("{}"),
+//! })?;
+//! let sent = r#"["3","4","room:1","phx_reply",{"status":"ok","response":{}}]"#;
+//! assert_eq!(reply, Frame::Text(sent.into()));
+//! # Ok(())
+//! # }
+//! ```
 
 mod error;
 mod json;

@@ -1,0 +1,4 @@
+//! Feeds libFuzzer's inputs to the harness `serializer_v1`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fanfare_fuzz::serializer::serializer_v1(bytes));
