@@ -32,9 +32,9 @@ pub trait Reactor {
     /// Something happened to one of its sockets. `token` is without the reactor's number.
     fn ready(&mut self, token: usize, event: &Event);
 
-    /// Between two rounds of the worker: sends what has been queued, and looks at its clocks. Returns after how long it
-    /// must be called again at the latest.
-    fn turn(&mut self) -> Option<Duration>;
+    /// Between two rounds of the worker: sends what has been queued, and looks at its clocks. `busy`: the worker has
+    /// more to deliver, to the same connections perhaps. Returns after how long it must be called again at the latest.
+    fn turn(&mut self, busy: bool) -> Option<Duration>;
 }
 
 /// Makes a reactor, given where to register sockets and the token that its own tokens are added to.
@@ -148,7 +148,7 @@ impl Sleeper for PollSleeper {
             self.poll(Some(Duration::ZERO));
         }
         let any = self.handle();
-        self.timeout = self.reactors.iter_mut().filter_map(|reactor| reactor.turn()).min();
+        self.timeout = self.reactors.iter_mut().filter_map(|reactor| reactor.turn(busy)).min();
         any
     }
 

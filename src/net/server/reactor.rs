@@ -21,7 +21,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use std::cell::RefCell;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,6 +36,13 @@ const READ: usize = 64 << 10;
 const READS: usize = 4;
 /// Connections accepted before others have their turn.
 const ACCEPTS: usize = 256;
+/// Connections written to before others have their turn.
+const FLUSHES: usize = 1024;
+/// How long frames may wait for more while the worker has more to deliver, so that a burst is one write to each
+/// connection: this for each connection that has some, about as long as writing to them takes,
+const GATHER: Duration = Duration::from_micros(1);
+/// and this at most.
+const GATHER_MAX: Duration = Duration::from_millis(2);
 
 /// See the module's text.
 pub(super) struct NetReactor {
@@ -50,6 +57,10 @@ pub(super) struct NetReactor {
     open: usize,
     /// See I2.
     dirty: Rc<RefCell<Vec<usize>>>,
+    /// Those that have been taken out of it and not been written to.
+    flushing: VecDeque<usize>,
+    /// Since when frames wait while the worker is busy.
+    gathering: Option<Instant>,
     /// See I3.
     again: Vec<usize>,
     /// See I4.
@@ -94,6 +105,8 @@ impl NetReactor {
             free: Vec::new(),
             open: 0,
             dirty: Rc::default(),
+            flushing: VecDeque::new(),
+            gathering: None,
             again: Vec::new(),
             timers: BinaryHeap::new(),
             buffer: vec![0; READ].into(),
@@ -433,6 +446,32 @@ impl NetReactor {
         });
     }
 
+    /// Writes to connections that have something: to some of them if they are many, and later if the worker is about to
+    /// give them more.
+    fn flush_all(&mut self, busy: bool) {
+        if self.flushing.is_empty() && self.dirty.borrow().is_empty() {
+            return;
+        }
+        if busy {
+            let now = Instant::now();
+            let dirty = u32::try_from(self.dirty.borrow().len()).unwrap_or(u32::MAX);
+            let bound = GATHER.saturating_mul(dirty).min(GATHER_MAX);
+            if self.flushing.is_empty() && now.duration_since(*self.gathering.get_or_insert(now)) < bound {
+                return;
+            }
+        }
+        for _ in 0..FLUSHES {
+            if self.flushing.is_empty() {
+                self.flushing.extend(self.dirty.borrow_mut().drain(..));
+            }
+            let Some(token) = self.flushing.pop_front() else {
+                self.gathering = None;
+                return;
+            };
+            self.flush(token);
+        }
+    }
+
     fn inbox(&mut self) {
         let Some(server) = &self.server else { return };
         let all = std::mem::take(&mut *server.workers[self.worker].inbox.lock());
@@ -535,7 +574,7 @@ impl Reactor for NetReactor {
         }
     }
 
-    fn turn(&mut self) -> Option<Duration> {
+    fn turn(&mut self, busy: bool) -> Option<Duration> {
         self.inbox();
         let server = self.server.clone()?;
         if self.accept_again {
@@ -549,20 +588,14 @@ impl Reactor for NetReactor {
             self.expire(now);
             self.drain(&server, now);
         }
-        loop {
-            let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
-            if dirty.is_empty() {
-                break;
-            }
-            dirty.into_iter().for_each(|token| self.flush(token));
-        }
+        self.flush_all(busy);
         if self.draining.is_some() && self.open == 0 && server.workers[self.worker].inbox.lock().is_empty() {
             self.draining = None;
             self.server = None;
             server.is_done();
             return None;
         }
-        if !self.again.is_empty() {
+        if !self.again.is_empty() || !self.flushing.is_empty() || !self.dirty.borrow().is_empty() {
             return Some(Duration::ZERO);
         }
         let next = self.timers.peek().map(|&Reverse((at, _))| at);
