@@ -66,7 +66,7 @@ mod pubsub;
 
 #[cfg(not(fanfare_loom))]
 pub use {
-    message::{EncodeError, Event, Message, Payload, Typed},
+    message::{EncodeError, Event, Message, ParseError, Payload, Typed},
     pubsub::{
         BroadcastError, Builder, ConfigError, Dispatch, Dispatcher, Idle, Outcome, PubSub, Rejected, ShutdownReport,
         Stats, SubscribeError, SubscriptionRef, Topic, TopicError, Wait, WorkerStats,

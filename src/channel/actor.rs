@@ -1,20 +1,26 @@
 //! A channel as an actor: its callbacks run one at a time, in the order in which they were asked for.
 //!
 //! Whatever happens to a channel is a [`Job`] in its queue. A job that comes to an idle channel schedules it on the
-//! pool of threads; an inline channel runs at once if the caller is its worker, and there otherwise.
+//! pool of threads; an inline channel runs at once if the caller is its worker and in no other callback, and by a task
+//! there otherwise.
 //!
 //! - I1. At most one thread runs a channel's jobs: the one that set `scheduled`, until it finds the queue empty and
-//!   clears it under the same lock.
+//!   clears it under the same lock. Once the channel has ended it stays set: that thread drops the channel's state.
 //! - I2. After the join the channel is paused until its connection has made it known: what it does in its next callback
-//!   comes behind the reply to the join, and its broadcasts reach its own client.
+//!   comes behind the reply to the join, and its broadcasts reach its own client. The end of the connection ends the
+//!   pause too.
 //! - I3. What it sends to its client goes through the inbox of the connection's worker, so it keeps its order with what
 //!   the channel has broadcast before.
 //! - I4. A channel that is killed runs nothing more, and nothing that it sends from then on reaches its client.
+//! - I5. Behind what ends a channel nothing is taken: a leave is not lost to an overload that comes after it.
+//! - I6. Values of users are never dropped under the lock of the queue, and a panic of theirs stays with them. The
+//!   channel's state goes when it has ended, whoever still holds a handle of it.
 
 use super::api::{Answer, Channel, ChannelSocket, Flow, Info, Joined, Joining, Refusal, Stop, Terminated, empty};
 use super::endpoint::Endpoint;
+use super::guarded::{self, Guarded, discard};
 use super::router::Route;
-use super::serializer::Serializer;
+use super::serializer::{Reply, Serializer};
 use super::sockets::{Address, Command, JoinOutcome, PostError};
 use super::{Frame, Scalar};
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering};
@@ -47,7 +53,7 @@ pub(super) struct Cell {
     pub(super) endpoint: Endpoint,
     pub(super) route: Arc<Route>,
     address: Address,
-    assigns: Arc<dyn Any + Send + Sync>,
+    assigns: Guarded<Arc<dyn Any + Send + Sync>>,
     queue: Mutex<Queue>,
     body: Mutex<Box<dyn Body>>,
     killed: AtomicBool,
@@ -64,6 +70,8 @@ struct Queue {
     scheduled: bool,
     /// See I2.
     paused: bool,
+    /// What ends it is among the jobs (I5).
+    closing: bool,
     /// It has ended: nothing more is taken.
     ended: bool,
 }
@@ -80,6 +88,8 @@ pub(super) trait Body: Send {
     fn run(&mut self, job: Job, cell: &Arc<Cell>, assigns: &(dyn Any + Send + Sync)) -> Done;
     /// Tells it why it has ended.
     fn terminate(&mut self, reason: &Terminated, cell: &Arc<Cell>, assigns: &(dyn Any + Send + Sync));
+    /// Drops the channel's state.
+    fn clear(&mut self);
 }
 
 /// What a job came to.
@@ -91,7 +101,7 @@ pub(super) enum Done {
 }
 
 /// The body of a channel of one type.
-pub(super) struct Typed<C>(Option<C>);
+pub(super) struct Typed<C>(Option<Guarded<C>>);
 
 impl<C> Typed<C> {
     pub(super) fn new() -> Self {
@@ -105,7 +115,7 @@ impl<C: Channel> Body for Typed<C> {
         if let Job::Join(payload) = &job {
             return match C::join(&cell.topic, payload, &mut Joining::new(cell, assigns)) {
                 Ok(Joined { channel, reply }) => {
-                    self.0 = Some(channel);
+                    self.0 = Some(Guarded::new(channel));
                     Done::Joined(reply)
                 }
                 Err(Refusal(payload)) => Done::Refused(payload),
@@ -140,6 +150,10 @@ impl<C: Channel> Body for Typed<C> {
             channel.terminate(reason, &mut ChannelSocket::new(cell, assigns, None));
         }
     }
+
+    fn clear(&mut self) {
+        self.0 = None;
+    }
 }
 
 /// What a channel is made of.
@@ -150,13 +164,64 @@ pub(super) struct NewCell {
     pub(super) endpoint: Endpoint,
     pub(super) route: Arc<Route>,
     pub(super) address: Address,
-    pub(super) assigns: Arc<dyn Any + Send + Sync>,
+    pub(super) assigns: Guarded<Arc<dyn Any + Send + Sync>>,
+}
+
+thread_local! {
+    /// On a worker: it is in the callbacks of an inline channel. Others that these reach run after, not within: a chain
+    /// of them needs no more stack than one.
+    static IN_CALLBACK: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// The turn of an inline channel, on its way to its worker. If it does not come there, for want of room or since the
+/// engine has ended, it goes by a thread of the pool, which can wait.
+struct Turn(Option<Arc<Cell>>);
+
+impl Turn {
+    fn take(mut self) {
+        if let Some(cell) = self.0.take() {
+            Cell::run_here(&cell);
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(cell) = self.0.take() else { return };
+        let pool = cell.endpoint.pool().clone();
+        pool.spawn(Box::new(move || {
+            if cell.address.is_open() {
+                Cell::schedule_later(&cell);
+            } else {
+                Cell::run(&cell);
+            }
+        }));
+    }
+}
+
+impl Queue {
+    fn is_paused(&self) -> bool {
+        self.paused && !self.closing
+    }
+
+    /// Whether the caller must schedule it.
+    fn schedule(&mut self) -> bool {
+        let schedule = !self.scheduled && !self.is_paused();
+        self.scheduled |= schedule;
+        schedule
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.queue.get_mut().jobs).into_iter().for_each(discard);
+    }
 }
 
 impl Cell {
     pub(super) fn new(new: NewCell) -> Arc<Self> {
         let NewCell { topic, join_ref, serializer, endpoint, route, address, assigns } = new;
-        let queue = Queue { jobs: VecDeque::new(), scheduled: false, paused: false, ended: false };
+        let queue = Queue { jobs: VecDeque::new(), scheduled: false, paused: false, closing: false, ended: false };
         let body = Mutex::new((route.body)());
         Arc::new(Cell {
             topic,
@@ -174,23 +239,29 @@ impl Cell {
         })
     }
 
-    /// Asks for a job. `false`: the channel has ended.
+    /// Asks for a job. `false`: the channel has ended, or is about to.
     pub(super) fn post(this: &Arc<Self>, job: Job) -> bool {
-        let mut queue = this.queue.lock();
-        if queue.ended {
-            return false;
-        }
-        let bounded = matches!(job, Job::In { .. } | Job::Out(_) | Job::Info(_));
-        if bounded && queue.jobs.len() >= this.endpoint.limits().channel_jobs_max {
-            // What waits is dropped: it ends with the channel.
-            queue.jobs.clear();
-            queue.jobs.push_back(Job::Overloaded);
-        } else {
-            queue.jobs.push_back(job);
-        }
-        let schedule = !queue.scheduled && !queue.paused;
-        queue.scheduled |= schedule;
-        drop(queue);
+        let is_close = matches!(job, Job::Close);
+        let mut dropped = VecDeque::new();
+        let schedule = {
+            let mut queue = this.queue.lock();
+            if queue.ended || queue.closing && !is_close {
+                return false;
+            }
+            let bounded = matches!(job, Job::In { .. } | Job::Out(_) | Job::Info(_));
+            if bounded && queue.jobs.len() >= this.endpoint.limits().channel_jobs_max {
+                // What waits is dropped: it ends with the channel.
+                dropped = std::mem::take(&mut queue.jobs);
+                dropped.push_back(job);
+                queue.jobs.push_back(Job::Overloaded);
+                queue.closing = true;
+            } else {
+                queue.closing |= is_close || matches!(job, Job::Leave { .. });
+                queue.jobs.push_back(job);
+            }
+            queue.schedule()
+        };
+        dropped.into_iter().for_each(discard);
         if schedule {
             Cell::schedule(this);
         }
@@ -200,33 +271,37 @@ impl Cell {
     /// Lets it go on after its join (I2).
     pub(super) fn resume(this: &Arc<Self>, lane: SubscriberId) {
         let _ = this.lane.set(lane);
-        let mut queue = this.queue.lock();
-        queue.paused = false;
-        let schedule = !queue.scheduled && !queue.jobs.is_empty() && !queue.ended;
-        queue.scheduled |= schedule;
-        drop(queue);
+        let schedule = {
+            let mut queue = this.queue.lock();
+            queue.paused = false;
+            !queue.jobs.is_empty() && queue.schedule()
+        };
         if schedule {
             Cell::schedule(this);
         }
     }
 
     /// Ends it without a word (I4).
-    pub(super) fn kill(&self) {
+    pub(super) fn kill(this: &Arc<Self>) {
         // Relaxed: whoever must see it is on the connection's worker, as the caller is, or runs a callback meanwhile.
-        self.killed.store(true, Ordering::Relaxed);
-        self.end();
+        this.killed.store(true, Ordering::Relaxed);
+        if this.end() {
+            // Nobody runs it: somebody must drop its state.
+            Cell::schedule(this);
+        }
     }
 
-    /// Nothing more is taken; what waits, and what it subscribed to, goes.
-    fn end(&self) {
-        let jobs = {
+    /// Nothing more is taken; what waits, and what it subscribed to, goes. `true`: the caller must schedule it.
+    fn end(&self) -> bool {
+        let (jobs, schedule) = {
             let mut queue = self.queue.lock();
             queue.ended = true;
-            std::mem::take(&mut queue.jobs)
+            (std::mem::take(&mut queue.jobs), !std::mem::replace(&mut queue.scheduled, true))
         };
-        drop(jobs);
+        jobs.into_iter().for_each(discard);
         let extra = std::mem::take(&mut *self.extra.lock());
         drop(extra);
+        schedule
     }
 
     pub(super) fn is_killed(&self) -> bool {
@@ -234,34 +309,49 @@ impl Cell {
     }
 
     fn schedule(this: &Arc<Self>) {
-        let cell = this.clone();
-        if !this.route.inline {
-            this.endpoint.pool().spawn(Box::new(move || Cell::run(&cell)));
-        } else if this.address.is_here() {
-            Cell::run(this);
-        } else if this.address.run(move || Cell::run(&cell)).is_err() {
-            this.end();
+        if this.route.inline && this.address.is_here() && !IN_CALLBACK.get() {
+            Cell::run_here(this);
+        } else {
+            Cell::schedule_later(this);
         }
+    }
+
+    fn schedule_later(this: &Arc<Self>) {
+        let cell = this.clone();
+        if this.route.inline {
+            let turn = Turn(Some(cell));
+            // If it is refused the turn knows what to do.
+            let _ = this.address.run(move || turn.take());
+        } else {
+            this.endpoint.pool().spawn(Box::new(move || Cell::run(&cell)));
+        }
+    }
+
+    /// Runs an inline channel on its worker.
+    fn run_here(this: &Arc<Self>) {
+        IN_CALLBACK.set(true);
+        Cell::run(this);
+        IN_CALLBACK.set(false);
     }
 
     fn run(this: &Arc<Self>) {
         for _ in 0..TURN {
-            let job = {
-                let mut queue = this.queue.lock();
-                match queue.jobs.pop_front() {
-                    Some(job) if !queue.paused && !queue.ended => job,
-                    job => {
-                        if let Some(job) = job {
-                            queue.jobs.push_front(job);
-                        }
-                        queue.scheduled = false;
-                        return;
-                    }
-                }
-            };
+            let Some(job) = this.next_job() else { return };
             this.run_one(job);
         }
-        Cell::schedule(this);
+        Cell::schedule_later(this);
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        let mut queue = self.queue.lock();
+        if queue.ended {
+            drop(queue);
+            self.body.lock().clear();
+            return None;
+        }
+        let job = if queue.is_paused() { None } else { queue.jobs.pop_front() };
+        queue.scheduled = job.is_some();
+        job
     }
 
     fn run_one(self: &Arc<Self>, job: Job) {
@@ -271,21 +361,21 @@ impl Cell {
             Job::Leave { reference, join_ref } => {
                 // In this order: the reply, the close, what the channel says at its end. Without the engine there is
                 // nobody to tell.
-                let reply = super::serializer::Reply {
+                let reply = Reply {
                     join_ref: &join_ref,
                     reference: &reference,
                     topic: &Scalar::from(&*self.topic),
                     status: "ok",
                     response: &empty(),
                 };
-                if let Ok(frame) = self.serializer.reply(&reply) {
+                if let Ok(frame) = guarded::encode(|| self.serializer.reply(&reply)) {
                     let _ = self.send(frame);
                 }
                 Terminated::Left
             }
             Job::Close => Terminated::Closed,
             Job::Overloaded => Terminated::Overloaded,
-            job => match catch_unwind(AssertUnwindSafe(|| body.run(job, self, &*self.assigns))) {
+            job => match catch_unwind(AssertUnwindSafe(|| body.run(job, self, &**self.assigns))) {
                 Ok(Done::Continue) => return,
                 Ok(Done::Joined(reply)) => {
                     self.queue.lock().paused = true;
@@ -315,7 +405,7 @@ impl Cell {
         let graceful = matches!(reason, Terminated::Left | Terminated::Stopped(Stop::Normal));
         let last_words = |body: &mut dyn Body| {
             // A panic in there changes nothing any more.
-            let _ = catch_unwind(AssertUnwindSafe(|| body.terminate(reason, self, &*self.assigns)));
+            let _ = catch_unwind(AssertUnwindSafe(|| body.terminate(reason, self, &**self.assigns)));
         };
         match reason {
             Terminated::Closed => last_words(body),
@@ -353,6 +443,10 @@ impl Cell {
 
     pub(super) fn subscribe(self: &Arc<Self>, topic: &str) -> Result<(), SubscribeError> {
         let mut extra = self.extra.lock();
+        // Under the lock of those: either the end finds this one there, or it is seen here.
+        if self.queue.lock().ended {
+            return Err(SubscribeError::SubscriberClosed);
+        }
         if extra.contains_key(topic) {
             return Ok(());
         }

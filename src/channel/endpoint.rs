@@ -2,6 +2,7 @@
 
 use super::api::{Connect, Socket};
 use super::fastlane::{Counters, Frames};
+use super::guarded::Guarded;
 use super::machine::{Machine, NewMachine};
 use super::pool::Pool;
 use super::router::{Route, Router};
@@ -56,7 +57,7 @@ pub(super) struct Mount {
     socket: Box<dyn AnySocket>,
     versions: Versions,
     /// The slot of each of the versions.
-    slots: Vec<u8>,
+    slots: Vec<usize>,
     pub(super) routes: Vec<Arc<Route>>,
 }
 
@@ -67,7 +68,7 @@ impl fmt::Debug for Mount {
 }
 
 /// What is known of an accepted connection, whatever the type of its socket.
-type Assigns = Arc<dyn Any + Send + Sync>;
+type Assigns = Guarded<Arc<dyn Any + Send + Sync>>;
 
 trait AnySocket: Send + Sync {
     fn connect(&self, params: &Params, info: &ConnectInfo) -> Result<(Assigns, Option<String>), ConnectError>;
@@ -80,7 +81,7 @@ impl<S: Socket> AnySocket for TypedSocket<S> {
         match self.0.connect(params, info) {
             Connect::Accept(assigns) => {
                 let id = self.0.id(&assigns);
-                Ok((Arc::new(assigns), id))
+                Ok((Guarded::new(Arc::new(assigns)), id))
             }
             Connect::Refuse => Err(ConnectError::Refused { status: 403, body: String::new() }),
             Connect::RefuseWith(status, body) => Err(ConnectError::Refused { status, body }),
@@ -135,12 +136,15 @@ pub struct EndpointBuilder {
     pubsub: PubSub,
     mounts: Vec<Mount>,
     limits: Limits,
+    /// One for all mounts that have no other, so that they share what is encoded.
+    versions: Versions,
 }
 
 impl EndpointBuilder {
     /// Mounts a socket at a path, such as `/socket`, with the serializers of Phoenix.
     pub fn socket<S: Socket>(self, path: &str, socket: S, router: Router<S::Assigns>) -> Self {
-        self.socket_with(path, socket, router, Versions::default())
+        let versions = self.versions.clone();
+        self.socket_with(path, socket, router, versions)
     }
 
     /// Mounts a socket at a path, with serializers of your choice.
@@ -175,7 +179,7 @@ impl EndpointBuilder {
                     known.unwrap_or_else(|| {
                         serializers.push(serializer.clone());
                         serializers.len() - 1
-                    }) as u8
+                    })
                 })
                 .collect();
         }
@@ -193,7 +197,7 @@ impl EndpointBuilder {
 impl Endpoint {
     /// Begins an endpoint on an engine.
     pub fn builder(pubsub: PubSub) -> EndpointBuilder {
-        EndpointBuilder { pubsub, mounts: Vec::new(), limits: Limits::default() }
+        EndpointBuilder { pubsub, mounts: Vec::new(), limits: Limits::default(), versions: Versions::default() }
     }
 
     /// The engine.
@@ -206,7 +210,7 @@ impl Endpoint {
         &self.0.limits
     }
 
-    pub(super) fn inner(&self) -> &Inner {
+    pub(super) fn inner(&self) -> &Arc<Inner> {
         &self.0
     }
 
@@ -225,13 +229,8 @@ impl Endpoint {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        let slots = self.0.serializers.len();
-        self.0
-            .pubsub
-            .engine()
-            .publish(topic)
-            .attach(&|| Arc::new(Frames::new(slots)))
-            .send(event.into(), payload.into())
+        let publish = self.0.pubsub.engine().publish(topic);
+        publish.attach(&|| Arc::new(Frames::of(&self.0))).send(event.into(), payload.into())
     }
 
     /// As [`broadcast`](Self::broadcast), to all but one subscriber.
@@ -246,9 +245,8 @@ impl Endpoint {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        let slots = self.0.serializers.len();
         let publish = self.0.pubsub.engine().publish(topic).from(from);
-        publish.attach(&|| Arc::new(Frames::new(slots))).send(event.into(), payload.into())
+        publish.attach(&|| Arc::new(Frames::of(&self.0))).send(event.into(), payload.into())
     }
 
     /// As [`broadcast`](Self::broadcast), to this node's subscribers only.

@@ -8,8 +8,9 @@ use super::Frame;
 use super::actor::{Cell, Job};
 use super::api::Info;
 use super::endpoint::Inner;
+use super::guarded;
 use super::sockets::{self, Out};
-use crate::sync::{Arc, AtomicU64, OnceLock, Ordering, Weak};
+use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, Weak};
 use crate::{Context, Handler, Message};
 use bytes::Bytes;
 
@@ -38,25 +39,56 @@ impl Encoded {
     }
 }
 
-/// What a broadcast is encoded to: a slot for each serializer of the endpoint.
+/// What a broadcast is encoded to: a slot for each serializer of the endpoint that made it.
 #[derive(Debug)]
-pub(super) struct Frames(Box<[OnceLock<Option<Arc<Encoded>>>]>);
+pub(super) struct Frames {
+    /// Whose slots these are, by where it lies. A channel that gets the broadcast was joined before it was made, so its
+    /// endpoint and the one that made it were there at one time.
+    endpoint: usize,
+    slots: Box<[OnceLock<Option<Arc<Encoded>>>]>,
+    /// Those of other endpoints on the same engine, whose channels are on the topic too.
+    others: Mutex<Vec<Arc<Frames>>>,
+}
+
+fn number_of(endpoint: &Arc<Inner>) -> usize {
+    Arc::as_ptr(endpoint).addr()
+}
 
 impl Frames {
-    pub(super) fn new(slots: usize) -> Self {
-        Frames((0..slots).map(|_| OnceLock::new()).collect())
+    /// For a broadcast of an endpoint.
+    pub(super) fn of(endpoint: &Arc<Inner>) -> Self {
+        let slots = endpoint.serializers.iter().map(|_| OnceLock::new()).collect();
+        Frames { endpoint: number_of(endpoint), slots, others: Mutex::new(Vec::new()) }
     }
 
-    /// The frame of a serializer; `None` if the message can't be encoded for it.
-    fn encoded(&self, slot: usize, message: &Message, endpoint: &Inner) -> Option<&Arc<Encoded>> {
-        let encode = || {
+    /// The frame for a channel of `endpoint`; `None` if the message can't be encoded for it.
+    fn encoded(&self, slot: usize, message: &Message, endpoint: &Arc<Inner>) -> Option<Arc<Encoded>> {
+        let number = number_of(endpoint);
+        if self.endpoint == number {
+            return self.own(slot, message, endpoint);
+        }
+        let frames = {
+            let mut others = self.others.lock();
+            let known = others.iter().find(|frames| frames.endpoint == number).cloned();
+            known.unwrap_or_else(|| {
+                let frames = Arc::new(Frames::of(endpoint));
+                others.push(frames.clone());
+                frames
+            })
+        };
+        frames.own(slot, message, endpoint)
+    }
+
+    fn own(&self, slot: usize, message: &Message, endpoint: &Inner) -> Option<Arc<Encoded>> {
+        let make = || {
             let serializer = &endpoint.serializers[slot];
-            let frame = serializer.broadcast(message.topic(), message.event(), message.payload());
+            // A panic must not go on: it would end the receiver that happened to come first, and then the next.
+            let frame = guarded::encode(|| serializer.broadcast(message.topic(), message.event(), message.payload()));
             let counter = if frame.is_ok() { &endpoint.counters.encoded } else { &endpoint.counters.unencodable };
             counter.fetch_add(1, Ordering::Relaxed);
             frame.ok().map(|frame| Arc::new(Encoded::new(frame)))
         };
-        self.0.get(slot)?.get_or_init(encode).as_ref()
+        self.slots.get(slot)?.get_or_init(make).clone()
     }
 }
 
@@ -72,7 +104,7 @@ pub(super) struct Counters {
 /// A joined channel, among the subscribers of its topic.
 pub(super) struct Fastlane {
     pub(super) key: u64,
-    pub(super) slot: u8,
+    pub(super) slot: usize,
     pub(super) cell: Arc<Cell>,
 }
 
@@ -88,8 +120,8 @@ impl Handler for Fastlane {
             Cell::post(&self.cell, Job::Out(message.clone()));
             return;
         }
-        if let Some(encoded) = frames.encoded(usize::from(self.slot), message, self.cell.endpoint.inner()) {
-            sockets::send_here(self.key, Out::Shared(encoded.clone()));
+        if let Some(encoded) = frames.encoded(self.slot, message, self.cell.endpoint.inner()) {
+            sockets::send_here(self.key, Out::Shared(encoded));
         }
     }
 }

@@ -12,7 +12,8 @@ use super::actor::{Cell, Job, NewCell};
 use super::api::empty;
 use super::endpoint::{Endpoint, Mount};
 use super::fastlane::{Fastlane, IdLane};
-use super::serializer::{Incoming, Reply, Serializer};
+use super::guarded::{self, Guarded};
+use super::serializer::{EncodeError, Incoming, Reply, Serializer};
 use super::sockets::{Address, Command, JoinOutcome, Out, Transport};
 use super::{Close, Frame, Scalar};
 use crate::sync::Arc;
@@ -29,8 +30,8 @@ pub(super) struct Machine {
     endpoint: Endpoint,
     mount: Arc<Mount>,
     serializer: Arc<dyn Serializer>,
-    slot: u8,
-    assigns: Arc<dyn Any + Send + Sync>,
+    slot: usize,
+    assigns: Guarded<Arc<dyn Any + Send + Sync>>,
     channels: HashMap<Arc<str>, Entry, RandomState>,
     _id: Option<HandlerSubscriber>,
     closed: bool,
@@ -43,13 +44,13 @@ struct Entry {
 
 enum Status {
     Joining(Box<JoiningEntry>),
-    Joined(HandlerSubscriber),
-    /// Its end is on the way; until then broadcasts still come.
-    Leaving {
+    Joined {
+        /// Its subscription: it lasts as long as this.
         _lane: HandlerSubscriber,
     },
 }
 
+#[derive(Default)]
 struct JoiningEntry {
     reference: Scalar,
     /// What the client has sent on the topic meanwhile.
@@ -67,8 +68,8 @@ pub(super) struct NewMachine {
     pub(super) endpoint: Endpoint,
     pub(super) mount: Arc<Mount>,
     pub(super) serializer: Arc<dyn Serializer>,
-    pub(super) slot: u8,
-    pub(super) assigns: Arc<dyn Any + Send + Sync>,
+    pub(super) slot: usize,
+    pub(super) assigns: Guarded<Arc<dyn Any + Send + Sync>>,
     pub(super) id: Option<String>,
 }
 
@@ -140,11 +141,14 @@ impl Machine {
 
     fn incoming(&mut self, incoming: Incoming) {
         let event = &*incoming.event;
-        let topic = incoming.topic.as_str().unwrap_or_default();
-        if topic == "phoenix" && event == "heartbeat" {
+        if self.closed {
+            return;
+        }
+        let topic = incoming.topic.as_str();
+        if topic == Some("phoenix") && event == "heartbeat" {
             return self.reply(&Scalar::Null, &incoming.reference, &incoming.topic, "ok", &empty());
         }
-        let entry = self.channels.get_mut(topic);
+        let entry = topic.and_then(|topic| self.channels.get_mut(topic));
         if let Some(Entry { status: Status::Joining(joining), .. }) = entry {
             if joining.held.len() >= self.endpoint.limits().channel_jobs_max {
                 return self.close(Close::Overloaded);
@@ -163,15 +167,11 @@ impl Machine {
                     // Of a channel that was: the client has gone on.
                     return;
                 }
-                let is_leave = event == "phx_leave";
-                let job = if is_leave {
+                let job = if event == "phx_leave" {
                     Job::Leave { reference: incoming.reference, join_ref: incoming.join_ref }
                 } else {
                     Job::In { event: incoming.event, payload: incoming.payload, reference: incoming.reference }
                 };
-                if is_leave {
-                    entry.status.leave();
-                }
                 Cell::post(&entry.cell, job);
             }
         }
@@ -183,12 +183,12 @@ impl Machine {
     }
 
     fn join(&mut self, incoming: Incoming) {
-        let topic = incoming.topic.as_str().unwrap_or_default();
-        let route = self.mount.routes.iter().find(|route| incoming.topic.as_str().is_some() && route.matches(topic));
+        let Some(topic) = incoming.topic.as_str() else { return self.unmatched(&incoming) };
+        let route = self.mount.routes.iter().find(|route| route.matches(topic));
         let Some(route) = route.cloned() else { return self.unmatched(&incoming) };
         let old = self.channels.remove(topic).map(|entry| {
             // Its subscription ends here, in front of the new one's.
-            entry.cell.kill();
+            Cell::kill(&entry.cell);
             entry.cell.join_ref.clone()
         });
         let limits = self.endpoint.limits();
@@ -239,10 +239,7 @@ impl Machine {
             // The connection has ended meanwhile; the channel is told so by its queue.
             return;
         };
-        let JoiningEntry { reference, held, old, leftovers } = std::mem::replace(
-            &mut **joining,
-            JoiningEntry { reference: Scalar::Null, held: VecDeque::new(), old: None, leftovers: Vec::new() },
-        );
+        let JoiningEntry { reference, held, old, leftovers } = std::mem::take(&mut **joining);
         let topic = Scalar::from(&*cell.topic);
         let lane = match outcome {
             JoinOutcome::Ok(response) => {
@@ -254,7 +251,7 @@ impl Machine {
                     status: "ok",
                     response: &response,
                 };
-                let frame = self.serializer.reply(&reply).ok();
+                let frame = guarded::encode(|| self.serializer.reply(&reply)).ok();
                 frame.and_then(|frame| Some((frame, self.subscribe(cell)?))).ok_or(None)
             }
             JoinOutcome::Refused(response) => Err(Some(response)),
@@ -264,18 +261,24 @@ impl Machine {
             Ok((frame, lane)) => {
                 let id = lane.id();
                 if let Some(entry) = self.channels.get_mut(&cell.topic) {
-                    entry.status = Status::Joined(lane);
+                    entry.status = Status::Joined { _lane: lane };
                 }
                 self.send(Out::Frame(frame));
                 self.follow_up(old.as_ref(), leftovers, &cell.topic);
                 Cell::resume(cell, id);
             }
             Err(response) => {
-                cell.kill();
+                Cell::kill(cell);
                 self.channels.remove(&cell.topic);
-                let crashed = || Payload::Json(Bytes::from_static(br#"{"reason":"join crashed"}"#));
-                let response = response.unwrap_or_else(crashed);
-                self.reply(&cell.join_ref, &reference, &topic, "error", &response);
+                let encode = |response: &Payload| {
+                    let (join_ref, reference, topic) = (&cell.join_ref, &reference, &topic);
+                    guarded::encode(|| {
+                        self.serializer.reply(&Reply { join_ref, reference, topic, status: "error", response })
+                    })
+                };
+                let crashed = || encode(&Payload::Json(Bytes::from_static(br#"{"reason":"join crashed"}"#)));
+                let frame = response.and_then(|response| encode(&response).ok()).map_or_else(crashed, Ok);
+                self.send_or_close(frame);
                 self.follow_up(old.as_ref(), leftovers, &cell.topic);
             }
         }
@@ -327,29 +330,15 @@ impl Machine {
 
     fn reply(&mut self, join_ref: &Scalar, reference: &Scalar, topic: &Scalar, status: &str, response: &Payload) {
         let reply = Reply { join_ref, reference, topic, status, response };
-        match self.serializer.reply(&reply) {
+        self.send_or_close(self.serializer.reply(&reply));
+    }
+
+    fn send_or_close(&mut self, frame: Result<Frame, EncodeError>) {
+        match frame {
             Ok(frame) => self.send(Out::Frame(frame)),
-            // What the user replied to a join; the client is told nothing it could use.
+            // A serializer that can't answer what it has decoded.
             Err(_) => self.close(Close::Undecodable),
         }
-    }
-}
-
-impl Status {
-    fn leave(&mut self) {
-        let status = std::mem::replace(
-            self,
-            Status::Joining(Box::new(JoiningEntry {
-                reference: Scalar::Null,
-                held: VecDeque::new(),
-                old: None,
-                leftovers: Vec::new(),
-            })),
-        );
-        *self = match status {
-            Status::Joined(lane) => Status::Leaving { _lane: lane },
-            other => other,
-        };
     }
 }
 

@@ -15,6 +15,7 @@ mod connect;
 mod endpoint;
 mod fastlane;
 mod frame;
+mod guarded;
 mod machine;
 mod pool;
 mod router;

@@ -5,24 +5,39 @@
 //! its worker, which keeps the order with broadcasts.
 //!
 //! - I1. The registry is borrowed only while a machine handles one input, or a frame is handed to its transport;
-//!   neither waits, and neither comes back to the registry.
+//!   neither waits, and neither comes back to the registry: inline callbacks may run within, and all that these can do
+//!   to a connection is a task or noted (I2).
 //! - I2. What must happen to a connection while the registry may be borrowed is noted, and done at the end of the
 //!   borrow.
 
 use super::actor::Cell;
 use super::fastlane::Encoded;
+use super::guarded::discard;
 use super::machine::Machine;
 use super::{Close, Frame};
 use crate::Payload;
 use crate::pubsub::{Shared, TaskError};
 use crate::sync::Arc;
+use crate::worker::gate;
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
-    static MACHINES: RefCell<SlotMap<DefaultKey, Box<Machine>>> = RefCell::new(SlotMap::new());
+    static MACHINES: RefCell<Registry> = RefCell::new(Registry::default());
     /// See I2.
     static GIVEN_UP: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The connections of a thread. What is left when the thread ends goes one by one.
+#[derive(Default)]
+struct Registry(SlotMap<DefaultKey, Box<Machine>>);
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // A panic here would end the process.
+        self.0.drain().for_each(discard);
+    }
 }
 
 /// Something for a connection's client.
@@ -129,43 +144,59 @@ impl Address {
         })
     }
 
-    /// The connection can't be told what it must know: it is closed as soon as its worker comes to it.
+    /// Whether the engine takes anything from outside.
+    pub(super) fn is_open(&self) -> bool {
+        self.engine.gate.phase() == gate::OPEN
+    }
+
+    /// For the connection's worker: the connection can't be told what it must know, and is closed, now or when the
+    /// registry is free (I2).
     pub(super) fn give_up(&self) {
-        if self.is_here() {
+        if !self.is_here() {
+            return;
+        }
+        if MACHINES.with(|machines| machines.try_borrow_mut().is_ok()) {
+            close_here(self.key, Close::Overloaded);
+        } else {
             GIVEN_UP.with_borrow_mut(|keys| keys.push(self.key));
         }
     }
 }
 
-/// Puts a new connection into the registry of this thread, a worker's. `make` is given its address.
+/// Puts a new connection into the registry of this thread, a worker's. `make` is given its address. One that is closed
+/// at once does not stay.
 pub(super) fn insert(engine: &Arc<Shared>, worker: usize, make: impl FnOnce(Address) -> Box<Machine>) -> u64 {
-    MACHINES.with_borrow_mut(|machines| {
+    let (key, gone) = MACHINES.with_borrow_mut(|Registry(machines)| {
         let key =
             machines.insert_with_key(|key| make(Address { engine: engine.clone(), worker, key: key.data().as_ffi() }));
-        key.data().as_ffi()
-    })
+        let is_closed = machines.get(key).is_some_and(|machine| machine.is_closed());
+        (key.data().as_ffi(), if is_closed { machines.remove(key) } else { None })
+    });
+    drop(gone);
+    key
 }
 
-/// Calls `f` with a connection of this thread, if it is still there. A machine that has closed goes.
-pub(super) fn with<R>(key: u64, f: impl FnOnce(&mut Machine) -> R) -> Option<R> {
+/// Calls `f` with a connection of this thread, if it is still there. A machine that has closed goes, and one in which
+/// code of users has panicked is closed.
+pub(super) fn with(key: u64, f: impl FnOnce(&mut Machine)) {
     let key = DefaultKey::from(KeyData::from_ffi(key));
-    let (result, gone) = MACHINES.with_borrow_mut(|machines| {
+    let gone = MACHINES.with_borrow_mut(|Registry(machines)| {
         let machine = machines.get_mut(key)?;
-        let result = f(machine);
-        let gone = if machine.is_closed() { machines.remove(key) } else { None };
-        Some((result, gone))
-    })?;
+        if catch_unwind(AssertUnwindSafe(|| f(machine))).is_err() {
+            machine.close(Close::Undecodable);
+        }
+        if machine.is_closed() { machines.remove(key) } else { None }
+    });
     // What it holds may run code of users when it goes.
     drop(gone);
     for key in GIVEN_UP.take() {
         close_here(key, Close::Overloaded);
     }
-    Some(result)
 }
 
 /// Sends a connection of this thread something, if it is still there.
 pub(super) fn send_here(key: u64, out: Out) {
-    MACHINES.with_borrow_mut(|machines| {
+    MACHINES.with_borrow_mut(|Registry(machines)| {
         if let Some(machine) = machines.get_mut(DefaultKey::from(KeyData::from_ffi(key))) {
             machine.send(out);
         }

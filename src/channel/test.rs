@@ -285,12 +285,19 @@ impl Client {
     /// Waits until everything that was sent and broadcast before has had its effect.
     pub fn settle(&self) {
         // What the workers do may call callbacks, and these may give the workers more to do. It is over when a round
-        // has called none. An engine that is shut down has settled.
+        // has brought nothing but its own barriers. An engine that is shut down has settled.
+        let engine = self.endpoint.pubsub().engine();
+        let pushed = || engine.workers.iter().map(|worker| worker.lane.inbox.pushed()).fold(0, u32::wrapping_add);
         let mut before = None;
-        while self.endpoint.pubsub().flush().is_ok() {
+        loop {
+            let barriers = engine.workers.len() as u32;
+            let expected = pushed().wrapping_add(barriers);
+            if self.endpoint.pubsub().flush().is_err() {
+                return;
+            }
             let sent = self.endpoint.pool().wait_until_idle();
-            if before.replace(sent) == Some(sent) {
-                break;
+            if before.replace(sent) == Some(sent) && pushed() == expected {
+                return;
             }
         }
     }

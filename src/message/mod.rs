@@ -24,5 +24,5 @@ pub(crate) use self::{
 #[cfg(not(fanfare_loom))]
 pub use self::{
     body::Message,
-    payload::{EncodeError, Event, Payload, Typed},
+    payload::{EncodeError, Event, ParseError, Payload, Typed},
 };

@@ -3,6 +3,7 @@
 use crate::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::fmt;
 
@@ -111,6 +112,34 @@ impl fmt::Display for EncodeError {
 
 impl std::error::Error for EncodeError {}
 
+/// Why a payload is not of the type that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// It has no JSON.
+    Encode(EncodeError),
+    /// Its JSON is not that of such a value; what is wrong with it, and where.
+    Mismatch(Arc<str>),
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ParseError::Encode(error) => error.fmt(f),
+            ParseError::Mismatch(why) => write!(f, "the payload is not what was expected: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for ParseError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ParseError::Encode(error) => Some(error),
+            ParseError::Mismatch(_) => None,
+        }
+    }
+}
+
 impl Payload {
     /// JSON that is already encoded. It is not checked.
     pub fn json_bytes(json: impl Into<Bytes>) -> Payload {
@@ -151,6 +180,33 @@ impl Payload {
             Payload::Binary(_) => Err(EncodeError::Binary),
             Payload::Typed(typed) => typed.0.json().as_ref().map(|json| &**json).map_err(Clone::clone),
         }
+    }
+
+    /// As a value of another type, read from its JSON.
+    ///
+    /// ```
+    /// # use fanfare::Payload;
+    /// #[derive(serde::Deserialize)]
+    /// struct NewMessage {
+    ///     body: String,
+    /// }
+    ///
+    /// let payload = Payload::json_bytes(r#"{"body":"hello"}"#);
+    /// let message: NewMessage = payload.parse()?;
+    /// assert_eq!(message.body, "hello");
+    /// # Ok::<(), fanfare::ParseError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ParseError`] if it has no JSON, as [`json`](Self::json) says, or other JSON than such a value has.
+    ///
+    /// # Panics
+    ///
+    /// As [`json`](Self::json).
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ParseError> {
+        let json = self.json().map_err(ParseError::Encode)?;
+        serde_json::from_slice(json).map_err(|error| ParseError::Mismatch(error.to_string().into()))
     }
 
     /// The bytes, if it came as bytes.
