@@ -121,6 +121,10 @@ impl Decoder {
             mask::unmask(chunk, frame.key, got);
             let is_whole = got == 0 && here as u64 == frame.length;
             if is_whole && (frame.opcode.is_control() || frame.fin && !self.in_message()) {
+                // Its header may have come alone, before.
+                if let Some(partial) = &mut self.partial {
+                    partial.frame = None;
+                }
                 self.shed();
                 return whole(frame.opcode, chunk).map(Some);
             }
@@ -313,6 +317,14 @@ mod tests {
             assert_eq!(decoder.heap_bytes() == 0, at + 1 == frames.len());
         }
         assert_eq!(seen, 2);
+    }
+
+    #[test]
+    fn a_payload_may_come_apart_from_its_header() {
+        let frames = [client(FIN | 9, b"p"), client(FIN | 1, b"text")];
+        let pieces = [&frames[0][..6], &frames[0][6..], &frames[1][..6], &frames[1][6..]];
+        let expected = vec![Event::Ping(b"p".into()), Event::Text("text".into())];
+        assert_eq!(read(&pieces, &Limits::default()), (expected, None));
     }
 
     #[test]
