@@ -3,9 +3,11 @@
 //! A harness takes arbitrary bytes and panics when a promise of fanfare is broken. libFuzzer drives it through
 //! `fuzz_targets/`, and `tests/seeds.rs` drives it over the files of `seeds/`.
 
+pub mod http;
 pub mod pubsub;
 pub mod reading;
 pub mod serializer;
+pub mod websocket;
 
 use std::fmt;
 use std::fs;
@@ -18,10 +20,12 @@ pub type Harness = fn(&[u8]);
 
 /// Every fuzz target: its name and its harness.
 pub const TARGETS: &[(&str, Harness)] = &[
+    ("http", http::http),
     ("pubsub", pubsub::pubsub),
     ("reading", reading::reading),
     ("serializer_v1", serializer::serializer_v1),
     ("serializer_v2", serializer::serializer_v2),
+    ("websocket", websocket::websocket),
 ];
 
 /// Why the seeds of a target did not replay.

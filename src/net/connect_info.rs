@@ -14,7 +14,8 @@ use std::net::SocketAddr;
 type Header = (String, String);
 
 /// What `request` tells, which came over `scheme` from `peer`, and what was negotiated with it.
-pub(super) fn connect_info(
+#[must_use]
+pub fn connect_info(
     request: &Request<'_>,
     scheme: &str,
     peer: Option<SocketAddr>,

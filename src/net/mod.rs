@@ -19,5 +19,6 @@ mod connect_info;
 mod origin;
 mod subprotocol;
 
+pub use connect_info::connect_info;
 pub use origin::{CheckOrigin, Origin, OriginPattern, OriginPatternError};
 pub use subprotocol::{Negotiated, SubprotocolError, Subprotocols};
