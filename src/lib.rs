@@ -43,8 +43,9 @@
 //!
 //! # Features
 //!
-//! `server`: workers can sleep in a poll, from which sockets wake them ([`Wait`]). `program` (default): what the
-//! `fanfare` program needs. Without default features the engine alone is built, with few dependencies.
+//! `server`: workers can sleep in a poll, from which sockets wake them ([`Wait`]); and what goes over sockets, in the
+//! module `net`. `program` (default): what the `fanfare` program needs. Without default features the engine alone is
+//! built, with few dependencies.
 
 #![cfg_attr(
     fanfare_loom,
