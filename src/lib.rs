@@ -89,3 +89,8 @@ pub mod internals {
     pub use crate::topic::state;
     pub use crate::worker::{baton, gate, inbox, lane, log, room, sleep};
 }
+
+/// The examples of the README, compiled and run.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

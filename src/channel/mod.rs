@@ -8,6 +8,7 @@
 //! them.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "server"), allow(dead_code, reason = "some of it is for the transports of `net` alone"))]
 
 mod actor;
 mod api;
@@ -35,7 +36,9 @@ pub use router::{PatternError, Router};
 pub use scalar::Scalar;
 pub use serializer::{DecodeError, EncodeError, Field, Incoming, Reply, Serializer, V1, V2, VersionError, Versions};
 
+#[cfg(feature = "server")]
 pub(crate) use endpoint::SocketKey;
+#[cfg(feature = "server")]
 pub(crate) use sockets::{Out, Transport};
 
 /// The event that closes connections, on the topic that is their id.
