@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Setup, number};
-use fanfare::{EncodeError, Event, Message, Payload};
+use fanfare::{EncodeError, Event, Message, ParseError, Payload};
 use serde::ser::{Error, SerializeStruct};
 use serde::{Serialize, Serializer};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -148,4 +148,20 @@ fn a_message_with_another_payload_keeps_the_rest() {
     let clone = other.clone();
     drop(other);
     thread::spawn(move || assert_eq!(common::value(&clone), 2)).join().unwrap();
+}
+
+#[test]
+fn a_payload_is_parsed_from_its_json_whoever_made_it() {
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Point {
+        x: u64,
+        y: Option<u64>,
+    }
+    let point = Point { x: 1, y: None };
+    assert_eq!(Payload::json_bytes(r#"{"x":1,"z":[]}"#).parse(), Ok(point));
+    assert_eq!(Payload::typed((1_u64, "a")).parse(), Ok((1_u64, String::from("a"))));
+    let missing = Payload::json_bytes(r#"{"y":1}"#).parse::<Point>().unwrap_err();
+    assert!(matches!(&missing, ParseError::Mismatch(why) if why.contains('x')), "{missing}");
+    assert!(matches!(Payload::json_bytes("{").parse::<Point>(), Err(ParseError::Mismatch(_))));
+    assert_eq!(Payload::binary("{}").parse::<Point>(), Err(ParseError::Encode(EncodeError::Binary)));
 }

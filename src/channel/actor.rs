@@ -57,6 +57,8 @@ pub(super) struct Cell {
     queue: Mutex<Queue>,
     body: Mutex<Box<dyn Body>>,
     killed: AtomicBool,
+    /// Its connection has forgotten it (`machine`, I2). Written and read on the connection's worker alone.
+    detached: AtomicBool,
     /// Who it is among the topic's subscribers, once it has joined.
     lane: OnceLock<SubscriberId>,
     /// Other topics that it subscribed to.
@@ -234,6 +236,7 @@ impl Cell {
             queue: Mutex::new(queue),
             body,
             killed: AtomicBool::new(false),
+            detached: AtomicBool::new(false),
             lane: OnceLock::new(),
             extra: Mutex::new(HashMap::new()),
         })
@@ -302,6 +305,16 @@ impl Cell {
         let extra = std::mem::take(&mut *self.extra.lock());
         drop(extra);
         schedule
+    }
+
+    /// Its connection forgets it.
+    pub(super) fn detach(&self) {
+        // Relaxed: one thread.
+        self.detached.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_killed(&self) -> bool {

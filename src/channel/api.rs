@@ -46,8 +46,11 @@ pub enum Connect<A> {
 /// of different channels run beside each other. A panic in one ends that channel alone: the client gets `phx_error` and
 /// joins again.
 ///
-/// What a client sees keeps the order of the calls: a broadcast, push or reply that was made before another comes
-/// before it. The reply to a join comes first, and then every broadcast on the topic since.
+/// What a client sees keeps the order of the calls: a broadcast comes before a push or reply that was made after it,
+/// pushes and replies come in their order, and so do the broadcasts on one topic. The reply to a join comes first, and
+/// then every broadcast on the topic since; behind the close comes nothing but what [`terminate`](Self::terminate)
+/// pushes. Only this is not promised: that a push comes before a broadcast on a topic made after it. It waits for walks
+/// of large topics that were under way, other topics do not.
 pub trait Channel: Sized + Send + 'static {
     /// What the socket's `connect` found out: [`Socket::Assigns`].
     type Assigns: Send + Sync + 'static;
@@ -385,11 +388,12 @@ impl<'a, A: 'static> ChannelSocket<'a, A> {
     }
 
     /// Subscribes the channel to another topic: its messages come to `handle_info`. Subscribing twice to one topic does
-    /// nothing the second time.
+    /// nothing the second time. The subscription ends with the channel.
     ///
     /// # Errors
     ///
-    /// As [`Control::subscribe`](crate::Control::subscribe).
+    /// As [`Control::subscribe`](crate::Control::subscribe); of a channel that has ended, as in `terminate`,
+    /// [`SubscribeError::SubscriberClosed`].
     pub fn subscribe(&mut self, topic: &str) -> Result<(), SubscribeError> {
         self.cell.subscribe(topic)
     }
@@ -427,7 +431,7 @@ impl SocketRef {
 pub struct ChannelSender(Arc<Cell>);
 
 impl ChannelSender {
-    /// Sends a message. `false`: the channel has ended.
+    /// Sends a message. `false`: the channel has ended, or what ends it waits for its turn already.
     pub fn send<T: Any + Send>(&self, message: T) -> bool {
         Cell::post(&self.0, Job::Info(Info::Sent(Box::new(message))))
     }

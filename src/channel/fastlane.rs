@@ -110,6 +110,10 @@ pub(super) struct Fastlane {
 
 impl Handler for Fastlane {
     fn on_message(&mut self, message: &Message, _: &mut Context<'_>) {
+        if self.cell.is_detached() {
+            // Its subscription has yet to end, behind what was published before.
+            return;
+        }
         let Some(frames) = message.attachment::<Frames>() else {
             // A raw broadcast: for the channel, not for the client.
             Cell::post(&self.cell, Job::Info(Info::Message(message.clone())));

@@ -5,6 +5,10 @@
 //! join is told and subscribed to in one call, before the client can see the reply. What was broadcast before the
 //! subscription does not come; what is broadcast after it comes behind the reply.
 //!
+//! - I1. A channel is in the table from its join until its end is told, or its place taken.
+//! - I2. From then on nothing of its topic comes by it, though its subscription ends only behind what was published
+//!   before: a close is the last of the channel but for what `terminate` pushes, and the reply to a new join the first.
+//!
 //! The rules are those of Phoenix's socket, with one difference: while a join is decided, only what the client sends on
 //! that topic waits. Heartbeats and other channels go on.
 
@@ -188,6 +192,7 @@ impl Machine {
         let Some(route) = route.cloned() else { return self.unmatched(&incoming) };
         let old = self.channels.remove(topic).map(|entry| {
             // Its subscription ends here, in front of the new one's.
+            entry.cell.detach();
             Cell::kill(&entry.cell);
             entry.cell.join_ref.clone()
         });
@@ -226,6 +231,7 @@ impl Machine {
             Command::Ended { cell, graceful } => {
                 let current = self.channels.get(&cell.topic).is_some_and(|entry| Arc::ptr_eq(&entry.cell, &cell));
                 if current && !self.closed {
+                    cell.detach();
                     self.channels.remove(&cell.topic);
                     self.tell_end(Some(&cell.join_ref), &cell.topic, graceful);
                 }

@@ -135,6 +135,11 @@ impl Client {
         Ok(Client { endpoint: endpoint.clone(), worker, key, events, references: 0, join_refs: HashMap::new() })
     }
 
+    /// The worker on which the connection lives.
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
+
     fn on_worker(&self, task: impl FnOnce(SocketKey) + Send + 'static) {
         let key = self.key;
         // An engine that is shut down has no connections.
