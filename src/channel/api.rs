@@ -131,8 +131,8 @@ impl Refusal {
     }
 
     /// Told as `{"reason": reason}`.
-    pub fn reason(reason: &str) -> Self {
-        Refusal(serde_json::json!({ "reason": reason }).into())
+    pub fn reason(reason: impl fmt::Display) -> Self {
+        Refusal(serde_json::json!({ "reason": reason.to_string() }).into())
     }
 }
 
@@ -165,6 +165,11 @@ impl Answer {
         Answer::status("error", payload)
     }
 
+    /// A reply of status `error` that says why: `{"reason": reason}`.
+    pub fn reason(reason: impl fmt::Display) -> Self {
+        Answer::error(serde_json::json!({ "reason": reason.to_string() }))
+    }
+
     /// A reply of any status.
     pub fn status(status: impl Into<Cow<'static, str>>, payload: impl Into<Payload>) -> Self {
         Answer { reply: Some((status.into(), payload.into())), flow: Flow::Continue }
@@ -173,6 +178,24 @@ impl Answer {
     /// And the channel stops.
     pub fn stop(self, reason: Stop) -> Self {
         Answer { flow: Flow::Stop(reason), ..self }
+    }
+}
+
+/// What came of something, as a reply: `ok` and `{}`, or the error as [`Answer::reason`] tells it.
+///
+/// ```
+/// # use fanfare::channel::{Answer, ChannelSocket};
+/// # use fanfare::Payload;
+/// # fn handle_in(payload: &Payload, socket: &mut ChannelSocket<'_, ()>) -> Answer {
+/// socket.broadcast("new_msg", payload.clone()).into()
+/// # }
+/// ```
+impl<T, E: fmt::Display> From<Result<T, E>> for Answer {
+    fn from(result: Result<T, E>) -> Self {
+        match result {
+            Ok(_) => Answer { reply: Some(("ok".into(), empty())), flow: Flow::Continue },
+            Err(error) => Answer::reason(error),
+        }
     }
 }
 

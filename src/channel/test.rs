@@ -16,10 +16,7 @@
 //!     }
 //!
 //!     fn handle_in(&mut self, event: &str, payload: &Payload, socket: &mut ChannelSocket<'_, ()>) -> Answer {
-//!         match socket.broadcast(event.to_owned(), payload.clone()) {
-//!             Ok(_) => Answer::ok(json!({})),
-//!             Err(error) => Answer::error(json!({ "reason": error.to_string() })),
-//!         }
+//!         socket.broadcast(event.to_owned(), payload.clone()).into()
 //!     }
 //! }
 //!

@@ -35,6 +35,9 @@ fn a_push_is_replied_to_with_any_status_or_not_at_all() {
         expect(&mut said(&kit, "echo", json!({ "a": 1 })), [reply("4", "ok", json!({ "a": 1 }))]);
         expect(&mut said(&kit, "refuse", json!({})), [reply("4", "error", json!({ "reason": "no" }))]);
         expect(&mut said(&kit, "status", json!({ "status": "maybe" })), [reply("4", "maybe", json!({}))]);
+        expect(&mut said(&kit, "try", json!(1)), [reply("4", "ok", json!({}))]);
+        let reason = text(&mut said(&kit, "try", json!("one")))[4]["response"]["reason"].clone();
+        assert!(reason.as_str().unwrap().contains("string"), "{reason}");
         expect(&mut said(&kit, "unknown", json!({})), []);
     });
 }

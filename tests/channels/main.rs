@@ -88,6 +88,7 @@ impl<const INLINE: bool> Channel for Room<INLINE> {
             "echo" => return Answer::ok(payload.clone()),
             "status" => return Answer::status(value["status"].as_str().unwrap().to_owned(), json!({})),
             "refuse" => return Answer::error(json!({ "reason": "no" })),
+            "try" => return payload.parse::<u64>().into(),
             "push" => socket.push("pushed", payload.clone()).unwrap(),
             "broadcast" => {
                 socket.broadcast("shout", payload.clone()).unwrap();
