@@ -314,23 +314,15 @@ fn a_connection_that_cannot_be_told_of_its_channels_end_is_closed() {
         } else {
             client.push("t", "go", json!({}));
         }
-        while let Event::Text(frame) = client.next_event_or(Close::Overloaded) {
-            assert_eq!(frame[3], "drop");
-        }
+        let end = loop {
+            match client.next_event() {
+                Event::Text(frame) => assert_eq!(frame[3], "drop"),
+                end => break end,
+            }
+        };
+        assert_eq!(end, Event::Closed(Close::Overloaded));
         let mut other = connect(&endpoint);
         other.join_ok("t", json!({}));
-    }
-}
-
-trait NextEventOr {
-    fn next_event_or(&mut self, why: Close) -> Event;
-}
-
-impl NextEventOr for Client {
-    fn next_event_or(&mut self, why: Close) -> Event {
-        let event = self.next_event();
-        assert!(matches!(event, Event::Text(_)) || event == Event::Closed(why), "{event:?}");
-        event
     }
 }
 
@@ -476,4 +468,55 @@ fn a_message_for_a_channel_that_is_gone_is_refused() {
         assert!(!sender.send(value.clone()));
         assert_eq!(Arc::strong_count(&value), 1, "it is not kept");
     }
+}
+
+#[test]
+fn a_duplicate_join_does_not_wait_for_a_callback_of_the_old_channel() {
+    let _watchdog = watch();
+    let (gated, entered, go) = Gated::new();
+    let log = gated.log.clone();
+    let endpoint = endpoint(PubSub::new().unwrap(), false, Limits::default(), gated);
+    let mut client = connect(&endpoint);
+    client.join_ok("t", json!({}));
+    client.push("t", "wait", json!({}));
+    entered.recv().unwrap();
+    client.push("t", "never handled", json!({}));
+    let join = client.join("t", json!({}));
+    client.assert_reply(&join, "ok", json!({}));
+    assert_eq!(text(&mut client), json!(["1", "1", "t", "phx_close", {}]));
+    endpoint.broadcast("t", "event", json!({})).unwrap();
+    client.assert_broadcast("t", "event", json!({}));
+    go.send(()).unwrap();
+    client.assert_nothing();
+    assert!(log.take().is_empty(), "the old one is not told");
+    assert!(entered.try_recv().is_err(), "what waited for it is not handled");
+    let reference = client.push("t", "wait", json!({}));
+    go.send(()).unwrap();
+    client.assert_reply(&reference, "ok", json!({}));
+}
+
+#[test]
+fn a_duplicate_join_that_comes_while_a_join_is_decided_comes_after_it() {
+    let _watchdog = watch();
+    let (mut gated, entered, go) = Gated::new();
+    let (sender, _senders) = channel();
+    gated.senders = Some(Mutex::new(sender));
+    let endpoint = endpoint(PubSub::new().unwrap(), false, Limits::default(), gated);
+    let mut client = connect(&endpoint);
+    let joins: Vec<String> = (0..3).map(|_| client.join("t", json!({}))).collect();
+    entered.recv().unwrap();
+    assert_nothing_yet(&mut client);
+    (0..3).for_each(|_| go.send(()).unwrap());
+    client.assert_reply(&joins[0], "ok", json!({}));
+    for pair in joins.windows(2) {
+        client.assert_reply(&pair[1], "ok", json!({}));
+        assert_eq!(text(&mut client), json!([pair[0], pair[0], "t", "phx_close", {}]));
+    }
+    client.assert_nothing();
+}
+
+/// Nothing has come, though a callback is still in progress.
+fn assert_nothing_yet(client: &mut Client) {
+    client.send_text(&json!([null, "now", "phoenix", "heartbeat", {}]));
+    client.assert_reply("now", "ok", json!({}));
 }
