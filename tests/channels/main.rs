@@ -5,6 +5,7 @@
 mod common;
 
 mod behaviour;
+mod chaos;
 mod fanout;
 mod faults;
 mod joins;
