@@ -34,7 +34,7 @@
 //! - A [`Message`] is a topic, an event and a [`Payload`]: JSON, bytes, or a Rust value that receivers in the process
 //!   see as it is and that is encoded at most once.
 //! - A [`Dispatcher`] lets one broadcast decide for each subscription.
-//! - [`channel`] has the serializers of the protocol that the `phoenix` client speaks.
+//! - [`channel`] has channels for the `phoenix` client, sans I/O: `docs/channels.md` is the guide.
 //!
 //! # What it promises
 //!
