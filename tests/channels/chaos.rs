@@ -99,8 +99,7 @@ fn whatever_clients_do_each_join_has_one_reply_and_one_end() {
         let (endpoint, log) = (kit.endpoint.clone(), kit.log.clone());
         thread::scope(|scope| {
             for seed in 0..CLIENTS {
-                let kit =
-                    Kit { endpoint: endpoint.clone(), log: log.clone(), refs: std::sync::mpsc::channel().1, inline };
+                let kit = Kit { endpoint: endpoint.clone(), log: log.clone(), refs: std::sync::mpsc::channel().1 };
                 scope.spawn(move || live(&kit, seed));
             }
         });

@@ -185,7 +185,6 @@ struct Kit {
     endpoint: Endpoint,
     log: Log,
     refs: Receiver<SocketRef>,
-    inline: bool,
 }
 
 impl Kit {
@@ -201,7 +200,7 @@ impl Kit {
         let router = if inline { routes::<true>() } else { routes::<false>() };
         let door = Door { log: log.clone(), refs: sender };
         let endpoint = Endpoint::builder(pubsub).limits(limits).socket("/socket", door, router).build();
-        Kit { endpoint, log, refs, inline }
+        Kit { endpoint, log, refs }
     }
 
     fn client(&self) -> Client {
