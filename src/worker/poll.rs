@@ -35,6 +35,9 @@ pub trait Reactor {
     /// Between two rounds of the worker: sends what has been queued, and looks at its clocks. `busy`: the worker has
     /// more to deliver, to the same connections perhaps. Returns after how long it must be called again at the latest.
     fn turn(&mut self, busy: bool) -> Option<Duration>;
+
+    /// Whether it has ended: it owns no socket, and gets no more calls.
+    fn is_done(&self) -> bool;
 }
 
 /// Makes a reactor, given where to register sockets and the token that its own tokens are added to.
@@ -58,7 +61,8 @@ pub struct PollSleeper {
     is_due: bool,
     turns: u32,
     waker: Arc<PollWaker>,
-    reactors: Vec<Box<dyn Reactor>>,
+    /// By number. One that is done leaves its place to the next.
+    reactors: Vec<Option<Box<dyn Reactor>>>,
     /// When a reactor must be called again.
     timeout: Option<Duration>,
 }
@@ -97,11 +101,13 @@ impl PollSleeper {
 
     fn install(&mut self) {
         for install in TO_INSTALL.take() {
-            let number = self.reactors.len();
-            if number < REACTORS_MAX
-                && let Some(reactor) = install(self.poll.registry(), number << TOKEN_BITS)
-            {
-                self.reactors.push(reactor);
+            let free = self.reactors.iter().position(Option::is_none);
+            let number = free.unwrap_or(self.reactors.len());
+            if number == self.reactors.len() {
+                self.reactors.push(None);
+            }
+            if number < REACTORS_MAX {
+                self.reactors[number] = install(self.poll.registry(), number << TOKEN_BITS);
             }
         }
     }
@@ -112,7 +118,7 @@ impl PollSleeper {
         for event in self.events.iter().filter(|event| event.token() != WAKE) {
             any = true;
             let Token(token) = event.token();
-            if let Some(reactor) = self.reactors.get_mut(token >> TOKEN_BITS) {
+            if let Some(Some(reactor)) = self.reactors.get_mut(token >> TOKEN_BITS) {
                 reactor.ready(token & ((1 << TOKEN_BITS) - 1), event);
             }
         }
@@ -148,7 +154,12 @@ impl Sleeper for PollSleeper {
             self.poll(Some(Duration::ZERO));
         }
         let any = self.handle();
-        self.timeout = self.reactors.iter_mut().filter_map(|reactor| reactor.turn(busy)).min();
+        self.timeout = self.reactors.iter_mut().flatten().filter_map(|reactor| reactor.turn(busy)).min();
+        for reactor in &mut self.reactors {
+            // Its sockets are closed, so that no event is left that could be taken for one of the next.
+            reactor.take_if(|reactor| reactor.is_done());
+        }
+        while self.reactors.pop_if(|last| last.is_none()).is_some() {}
         any
     }
 

@@ -19,10 +19,20 @@ pub(super) struct Conn {
     pub(super) peer: Option<SocketAddr>,
     pub(super) phase: Phase,
     pub(super) wire: Rc<Wire>,
+    /// Which connection of its reactor it is: unlike a token it names no other, ever.
+    pub(super) serial: u64,
     /// When it ends, unless something comes before.
     pub(super) deadline: Instant,
-    /// Whether its socket was closed by the peer for reading.
+    /// When the timer comes that looks at the deadline, if there is one.
+    pub(super) timer: Option<Instant>,
+    /// The system has said that the peer has ended: it is to be read to its end, of which no other event tells.
+    pub(super) hung_up: bool,
+    /// It has been read to its end.
     pub(super) ended: bool,
+    /// Whether it is among those to be read again.
+    pub(super) again: bool,
+    /// It is not read until it goes on with what has come.
+    pub(super) paused: bool,
 }
 
 /// What a connection is in the middle of.
@@ -55,6 +65,16 @@ impl Wire {
 
     pub(super) fn outbound(&self) -> std::cell::RefMut<'_, Outbound> {
         self.outbound.borrow_mut()
+    }
+
+    /// Whether something waits to be written.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.outbound.borrow().is_empty()
+    }
+
+    /// Whether nothing is taken any more.
+    pub(super) fn is_ending(&self) -> bool {
+        self.outbound.borrow().is_ending
     }
 
     fn mark(&self, outbound: &mut Outbound) {

@@ -2,6 +2,7 @@
 //! subprotocol; then the socket's `connect`; then whether the request is a proper upgrade at all.
 
 use super::Shared;
+use super::messages::caught;
 use crate::channel::{ConnectInfo, Params};
 use crate::net::connect_info::connect_info;
 use crate::net::http::{Request, Response, UpgradeError, switching_protocols, upgrade};
@@ -31,9 +32,7 @@ pub(super) fn begin(
     }
     let limits = params::ParamLimits::default();
     let params = params::parse(request.query.unwrap_or_default(), &limits).map_err(|_| Response::new(400))?;
-    if !server.options.check_origin.allows(request, "http") {
-        return Err(Response::new(403));
-    }
+    check_origin(server, request)?;
     let negotiated = server.options.subprotocols.negotiate(request);
     let negotiated = negotiated.map_err(|error| Response::new(error.status()))?;
     let subprotocol = negotiated.subprotocol.map(str::to_owned);
@@ -43,9 +42,16 @@ pub(super) fn begin(
 
 /// Looks at a request for a socket without channels, and answers it.
 pub(super) fn raw(server: &Shared, request: &Request<'_>) -> Result<Bytes, Response> {
-    if !server.options.check_origin.allows(request, "http") {
-        return Err(Response::new(403));
-    }
+    check_origin(server, request)?;
     let accept = upgrade(request).map_err(|error| Response::new(error.status()).body(error.body()))?;
     Ok(switching_protocols(&accept, None))
+}
+
+fn check_origin(server: &Shared, request: &Request<'_>) -> Result<(), Response> {
+    match caught(|| server.options.check_origin.allows(request, "http")) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Response::new(403)),
+        // It is the user's code.
+        None => Err(Response::new(500)),
+    }
 }

@@ -4,8 +4,10 @@
 //! topic. What may block (the socket's `connect`, routes of HTTP) runs on the endpoint's pool of callbacks.
 
 mod conn;
+mod exchange;
 mod handshake;
 mod listen;
+mod messages;
 mod options;
 mod outbound;
 mod raw;
@@ -17,7 +19,7 @@ pub use raw::{Echo, RawOut, RawSocket};
 use crate::channel::{Accepted, ConnectError, Endpoint};
 use crate::net::http::{Request, Response, UpgradeError};
 use crate::sync::{Arc, AtomicU32, AtomicU64, Condvar, Mutex, Ordering};
-use crate::worker::poll;
+use crate::worker::{outbox, poll};
 use crate::{PubSub, Wait};
 use reactor::NetReactor;
 use std::fmt;
@@ -30,7 +32,9 @@ pub type Route = dyn Fn(&Request<'_>, &[u8]) -> Response + Send + Sync;
 
 type MakeRaw = dyn Fn() -> Box<dyn RawSocket> + Send + Sync;
 
-/// A server that runs. Dropped, it closes everything at once; [`drain`](Self::drain) does it politely.
+/// A server that runs. Dropped, it closes everything at once, with code 1012 (service restart) as the last that is
+/// written if the system takes it; so does the end of the engine, behind all that it has delivered.
+/// [`drain`](Self::drain) does it politely.
 pub struct Server {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -44,14 +48,25 @@ pub(super) struct Shared {
     raw: Vec<(Box<str>, Box<MakeRaw>)>,
     workers: Vec<PerWorker>,
     counters: Counters,
-    /// Reactors that have closed everything.
-    done: Mutex<usize>,
-    all_done: Condvar,
+    reactors: Mutex<Reactors>,
+    /// Notified when `reactors` changes.
+    changed: Condvar,
 }
 
 struct PerWorker {
     connections: AtomicU32,
-    inbox: Mutex<Vec<ToReactor>>,
+    /// `None` once the reactor has stopped.
+    inbox: Mutex<Option<Vec<ToReactor>>>,
+}
+
+/// How far the reactors of a server are.
+#[derive(Default)]
+struct Reactors {
+    started: usize,
+    /// Why one could not start.
+    failed: Option<io::Error>,
+    /// Those that have closed everything.
+    done: usize,
 }
 
 #[derive(Default)]
@@ -65,13 +80,22 @@ enum ToReactor {
     /// A connection that another worker has accepted.
     Take(TcpStream),
     /// What became of a request to open a socket.
-    Connected { token: usize, upgrade: Result<String, UpgradeError>, subprotocol: Option<String>, result: Connected },
+    Connected(Box<Decided>),
     /// The answer to a request, and whether the connection stays open.
-    Response { token: usize, bytes: bytes::Bytes, keep_alive: bool },
+    Response { token: usize, serial: u64, bytes: bytes::Bytes, keep_alive: bool },
     /// No new connections; the others are told to go, in batches.
     Drain,
     /// Everything is closed now.
     Stop,
+}
+
+/// See [`ToReactor::Connected`].
+struct Decided {
+    token: usize,
+    serial: u64,
+    upgrade: Result<String, UpgradeError>,
+    subprotocol: Option<String>,
+    result: Connected,
 }
 
 /// `None`: the callback panicked.
@@ -121,15 +145,19 @@ impl ServerBuilder {
     /// # Errors
     ///
     /// What the system says, above all that the address is taken; [`io::ErrorKind::Unsupported`] if the engine's
-    /// workers do not sleep in a poll ([`Wait::Poll`]).
+    /// workers do not sleep in a poll ([`Wait::Poll`]); [`io::ErrorKind::Deadlock`] on a worker's thread, since it
+    /// waits until all workers serve.
     pub fn listen(self, address: SocketAddr) -> io::Result<Server> {
         let pubsub = self.endpoint.pubsub().clone();
         if pubsub.engine().config.wait != Wait::Poll {
             let why = "the engine's workers do not sleep in a poll: build it with `wait(Wait::Poll)`";
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
+        if outbox::on_worker() {
+            return Err(io::Error::new(io::ErrorKind::Deadlock, "a server is not started by a worker"));
+        }
         let (address, listeners) = listen::listeners(address, pubsub.workers())?;
-        let per_worker = |_| PerWorker { connections: AtomicU32::new(0), inbox: Mutex::new(Vec::new()) };
+        let per_worker = |_| PerWorker { connections: AtomicU32::new(0), inbox: Mutex::new(Some(Vec::new())) };
         let shared = Arc::new(Shared {
             endpoint: self.endpoint,
             options: Arc::new(self.options),
@@ -137,22 +165,61 @@ impl ServerBuilder {
             raw: self.raw,
             workers: (0..pubsub.workers()).map(per_worker).collect(),
             counters: Counters::default(),
-            done: Mutex::new(0),
-            all_done: Condvar::new(),
+            reactors: Mutex::default(),
+            changed: Condvar::new(),
         });
+        // From here on, whatever fails, what has started is stopped.
+        let server = Server { shared, address };
         let mut listeners = listeners.into_iter();
         for worker in 0..pubsub.workers() {
-            let (shared, listener) = (shared.clone(), listeners.next());
+            let (listener, starting) = (listeners.next(), Starting(Some(server.shared.clone())));
             let install = move || {
                 poll::install(Box::new(move |registry, base| {
-                    NetReactor::new(shared, worker, registry, base, listener).map(|reactor| Box::new(reactor) as _)
+                    let shared = starting.0.clone()?;
+                    let reactor = NetReactor::new(shared, worker, registry, base, listener);
+                    starting.done(reactor).map(|reactor| Box::new(reactor) as _)
                 }));
             };
             let installed = pubsub.engine().run_on(worker, Box::new(install));
-            installed.map_err(|_| io::Error::other("the engine is shut down"))?;
+            installed.map_err(|_| is_shut_down())?;
         }
-        Ok(Server { shared, address })
+        let mut reactors = server.shared.reactors.lock();
+        while reactors.started < pubsub.workers() && reactors.failed.is_none() {
+            server.shared.changed.wait(&mut reactors);
+        }
+        let failed = reactors.failed.take();
+        drop(reactors);
+        failed.map_or(Ok(server), Err)
     }
+}
+
+/// A reactor on its way to its worker: if it gets lost there, the engine has ended.
+struct Starting(Option<Arc<Shared>>);
+
+impl Starting {
+    fn done<R>(mut self, result: io::Result<R>) -> Option<R> {
+        self.tell(result)
+    }
+
+    fn tell<R>(&mut self, result: io::Result<R>) -> Option<R> {
+        let shared = self.0.take()?;
+        let mut reactors = shared.reactors.lock();
+        reactors.started += 1;
+        let result = result.map_err(|error| reactors.failed = Some(error)).ok();
+        drop(reactors);
+        shared.changed.notify_all();
+        result
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.tell::<()>(Err(is_shut_down()));
+    }
+}
+
+fn is_shut_down() -> io::Error {
+    io::Error::other("the engine is shut down")
 }
 
 impl Server {
@@ -189,9 +256,9 @@ impl Server {
     pub fn drain(self, deadline: Instant) -> u64 {
         self.shared.tell_all(|| ToReactor::Drain);
         {
-            let mut done = self.shared.done.lock();
-            while *done < self.shared.workers.len() {
-                if self.shared.all_done.wait_until(&mut done, deadline).timed_out() {
+            let mut reactors = self.shared.reactors.lock();
+            while reactors.done < self.shared.workers.len() {
+                if self.shared.changed.wait_until(&mut reactors, deadline).timed_out() {
                     break;
                 }
             }
@@ -206,20 +273,28 @@ impl Shared {
         self.endpoint.pubsub()
     }
 
-    fn tell(&self, worker: usize, what: ToReactor) {
-        self.workers[worker].inbox.lock().push(what);
+    /// Tells a reactor something; gives it back if the reactor has stopped.
+    fn tell(&self, worker: usize, what: ToReactor) -> Result<(), ToReactor> {
+        match &mut *self.workers[worker].inbox.lock() {
+            Some(inbox) => inbox.push(what),
+            None => return Err(what),
+        }
         // The reactor looks into its inbox at its next turn. An engine that is shut down has no reactors; a worker
         // whose outbox is full is awake.
         let _ = self.pubsub().engine().run_on(worker, Box::new(|| {}));
+        Ok(())
     }
 
     fn tell_all(&self, what: impl Fn() -> ToReactor) {
-        (0..self.workers.len()).for_each(|worker| self.tell(worker, what()));
+        for worker in 0..self.workers.len() {
+            // One that has stopped need not be told.
+            let _ = self.tell(worker, what());
+        }
     }
 
     fn is_done(&self) {
-        *self.done.lock() += 1;
-        self.all_done.notify_all();
+        self.reactors.lock().done += 1;
+        self.changed.notify_all();
     }
 }
 

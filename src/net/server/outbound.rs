@@ -79,9 +79,14 @@ impl Outbound {
         self.frames.is_empty()
     }
 
+    /// Whether less than half of `max` waits, and there is room for a notice.
+    pub(super) fn is_low(&self, max: usize) -> bool {
+        const NOTICE: usize = 256;
+        self.frames.is_empty() || self.bytes <= max / 2 && self.bytes.saturating_add(NOTICE) <= max
+    }
+
     /// Bytes that wait.
-    #[cfg(test)]
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
@@ -92,6 +97,7 @@ impl Outbound {
 
     /// Writes what waits.
     pub(super) fn flush(&mut self, mut to: impl Write) -> Flushed {
+        self.is_blocked = false;
         while let Some(first) = self.frames.front() {
             let result = if self.frames.len() == 1 {
                 to.write(&first[self.written..])

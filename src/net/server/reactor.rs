@@ -4,18 +4,16 @@
 //! - I2. A connection with something to write is in the list of dirty ones, or blocked and to be told by the system.
 //! - I3. A connection that did not read all there is, since others must have their turn, is in the list of those to be
 //!   read again. Events are edge-triggered, so nobody else says so.
-//! - I4. A connection has an entry among the timers that is not later than its deadline, or than its last one.
+//! - I4. A connection has an entry among the timers that is not later than its deadline.
+//! - I5. A connection that is not read, since what has come of it must wait, is read again when it goes on.
 
-use super::conn::{ChannelWire, Conn, Phase, Wire};
-use super::handshake::{self, Handshake};
-use super::raw::RawOut;
-use super::{Connected, Shared, ToReactor};
-use crate::channel::{Close, ConnectError, Frame};
-use crate::net::http::{Body, HeadError, Parsed, Request, Response, UpgradeError, parse, switching_protocols};
-use crate::net::websocket::{CloseCode, Decoder, Event as Message, close, pong};
+use super::conn::{Conn, Phase, Wire};
+use super::messages::{leave, messages, say_lagged, say_restart};
+use super::outbound::Flushed;
+use super::{Shared, ToReactor};
+use crate::net::websocket::{CloseCode, close};
 use crate::sync::{Arc, Ordering};
 use crate::worker::poll::Reactor;
-use bytes::Bytes;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
@@ -24,7 +22,6 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io::{self, Read};
 use std::net::Shutdown;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +40,10 @@ const FLUSHES: usize = 1024;
 const GATHER: Duration = Duration::from_micros(1);
 /// and this at most.
 const GATHER_MAX: Duration = Duration::from_millis(2);
+/// How long nothing is accepted when no descriptor is left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// What stands for ever, where a duration is longer than the clock goes.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// See the module's text.
 pub(super) struct NetReactor {
@@ -66,8 +67,11 @@ pub(super) struct NetReactor {
     /// See I4.
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     buffer: Box<[u8]>,
-    accept_again: bool,
+    /// When to accept again, though no event says so.
+    accept_at: Option<Instant>,
     draining: Option<Instant>,
+    /// Connections so far.
+    serials: u64,
 }
 
 struct Slot {
@@ -76,8 +80,8 @@ struct Slot {
 }
 
 /// Whether a connection stays.
-#[derive(PartialEq, Eq)]
-enum Stay {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stay {
     Yes,
     No,
 }
@@ -89,13 +93,13 @@ impl NetReactor {
         registry: &Registry,
         base: usize,
         listener: Option<std::net::TcpListener>,
-    ) -> Option<Self> {
-        let registry = registry.try_clone().ok()?;
+    ) -> io::Result<Self> {
+        let registry = registry.try_clone()?;
         let mut listener = listener.map(TcpListener::from_std);
         if let Some(listener) = &mut listener {
-            registry.register(listener, Token(base | LISTENER), Interest::READABLE).ok()?;
+            registry.register(listener, Token(base | LISTENER), Interest::READABLE)?;
         }
-        Some(NetReactor {
+        Ok(NetReactor {
             server: Some(server),
             worker,
             base,
@@ -110,9 +114,18 @@ impl NetReactor {
             again: Vec::new(),
             timers: BinaryHeap::new(),
             buffer: vec![0; READ].into(),
-            accept_again: true,
+            accept_at: Some(Instant::now()),
             draining: None,
+            serials: 0,
         })
+    }
+
+    pub(super) fn worker(&self) -> usize {
+        self.worker
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.is_some()
     }
 
     fn conn(&mut self, token: usize) -> Option<&mut Option<Box<Conn>>> {
@@ -121,7 +134,7 @@ impl NetReactor {
     }
 
     /// Does something with a connection that is taken out of its slot meanwhile, and closes it if it does not stay.
-    fn with(&mut self, token: usize, f: impl FnOnce(&mut Self, &Arc<Shared>, &mut Conn, usize) -> Stay) {
+    pub(super) fn with(&mut self, token: usize, f: impl FnOnce(&mut Self, &Arc<Shared>, &mut Conn, usize) -> Stay) {
         let Some(server) = self.server.clone() else { return };
         let Some(mut conn) = self.conn(token).and_then(Option::take) else { return };
         let stay = f(self, &server, &mut conn, token);
@@ -138,11 +151,7 @@ impl NetReactor {
         // A socket that can't be deregistered goes with its descriptor.
         let _ = self.registry.deregister(&mut conn.stream);
         conn.wire.end(None);
-        match std::mem::replace(&mut conn.phase, Phase::Ending) {
-            Phase::Channels(_, key) => key.close(Close::Gone),
-            Phase::Raw(_, mut socket) => drop(catch_unwind(AssertUnwindSafe(move || socket.on_close()))),
-            _ => {}
-        }
+        leave(&mut conn.phase);
         drop(conn);
         let index = token & LISTENER;
         self.slots[index].generation = self.slots[index].generation.wrapping_add(1) & 0x7FFF;
@@ -153,7 +162,7 @@ impl NetReactor {
 
     fn accept(&mut self) {
         let Some(server) = self.server.clone() else { return };
-        self.accept_again = false;
+        self.accept_at = None;
         for _ in 0..ACCEPTS {
             let Some(listener) = &self.listener else { return };
             match listener.accept() {
@@ -162,28 +171,34 @@ impl NetReactor {
                     self.place(&server, stream);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // A connection that went before it was taken; or no descriptor is left, and one may be the next time.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Of a connection that went before it was taken.
+                Err(error) if is_of_one(error.kind()) => {}
+                // No descriptor or memory is left: neither will be at once.
                 Err(_) => {
-                    self.accept_again = true;
+                    self.accept_at = Some(Instant::now() + ACCEPT_PAUSE);
                     return;
                 }
             }
         }
-        self.accept_again = true;
+        self.accept_at = Some(Instant::now());
     }
 
     /// Keeps a new connection, or hands it to the worker that has the fewest if this one has many more.
-    fn place(&mut self, server: &Arc<Shared>, stream: TcpStream) {
-        let count = |worker: usize| server.workers[worker].connections.load(Ordering::Relaxed);
+    fn place(&mut self, server: &Arc<Shared>, mut stream: TcpStream) {
+        let connections = |worker: usize| &server.workers[worker].connections;
+        let count = |worker: usize| connections(worker).load(Ordering::Relaxed);
         let least = (0..server.workers.len()).min_by_key(|&worker| count(worker)).unwrap_or(self.worker);
         if u64::from(count(self.worker)) * 5 > u64::from(count(least)) * 6 + 5 {
-            server.workers[least].connections.fetch_add(1, Ordering::Relaxed);
-            server.tell(least, ToReactor::Take(stream.into()));
-        } else {
-            server.workers[self.worker].connections.fetch_add(1, Ordering::Relaxed);
-            self.take(server, stream);
+            connections(least).fetch_add(1, Ordering::Relaxed);
+            match server.tell(least, ToReactor::Take(stream.into())) {
+                // That one has stopped.
+                Err(ToReactor::Take(back)) => stream = TcpStream::from_std(back),
+                _ => return,
+            }
+            connections(least).fetch_sub(1, Ordering::Relaxed);
         }
+        connections(self.worker).fetch_add(1, Ordering::Relaxed);
+        self.take(server, stream);
     }
 
     /// A new connection, which is counted already.
@@ -201,20 +216,47 @@ impl NetReactor {
         self.open += 1;
         let registered =
             self.registry.register(&mut stream, Token(self.base | token), Interest::READABLE | Interest::WRITABLE);
-        let deadline = Instant::now() + server.options.handshake_timeout;
-        let conn = Box::new(Conn {
+        self.serials += 1;
+        let mut conn = Box::new(Conn {
             peer: stream.peer_addr().ok(),
             stream,
             phase: Phase::Request(Vec::new()),
             wire: Wire::new(token, self.dirty.clone(), server.options.clone()),
-            deadline,
+            serial: self.serials,
+            deadline: Instant::now(),
+            timer: None,
+            hung_up: false,
             ended: false,
+            again: false,
+            paused: false,
         });
         if registered.is_err() {
             return self.forget(server, conn, token);
         }
+        self.give(&mut conn, token, server.options.handshake_timeout);
         self.slots[index].conn = Some(conn);
-        self.timers.push(Reverse((deadline, token)));
+    }
+
+    /// Gives a connection so long from now, until it ends.
+    pub(super) fn give(&mut self, conn: &mut Conn, token: usize, time: Duration) {
+        conn.deadline = after(time);
+        if conn.timer.is_none_or(|timer| timer > conn.deadline) {
+            conn.timer = Some(conn.deadline);
+            self.timers.push(Reverse((conn.deadline, token)));
+        }
+    }
+
+    /// A connection goes on with what has come: it may be read again.
+    pub(super) fn resume(&mut self, conn: &mut Conn, token: usize) {
+        if std::mem::take(&mut conn.paused) {
+            self.read_later(conn, token);
+        }
+    }
+
+    fn read_later(&mut self, conn: &mut Conn, token: usize) {
+        if !std::mem::replace(&mut conn.again, true) {
+            self.again.push(token);
+        }
     }
 
     /// Reads what a connection has, and acts on it.
@@ -229,13 +271,23 @@ impl NetReactor {
 
     fn read_into(&mut self, server: &Arc<Shared>, conn: &mut Conn, token: usize, buffer: &mut [u8]) -> Stay {
         for _ in 0..READS {
+            if conn.ended {
+                return Stay::Yes;
+            }
+            if is_full(conn) {
+                conn.paused = true;
+                return Stay::Yes;
+            }
             match conn.stream.read(buffer) {
-                Ok(0) => return Stay::No,
+                Ok(0) => {
+                    conn.ended = true;
+                    return if may_still_write(conn) { Stay::Yes } else { Stay::No };
+                }
                 Ok(count) => {
                     if self.bytes(server, conn, token, &mut buffer[..count]) == Stay::No {
                         return Stay::No;
                     }
-                    if count < buffer.len() {
+                    if count < buffer.len() && !conn.hung_up {
                         // All there was: if more has come since, there is an event for it.
                         return Stay::Yes;
                     }
@@ -245,169 +297,34 @@ impl NetReactor {
                 Err(_) => return Stay::No,
             }
         }
-        self.again.push(token);
+        self.read_later(conn, token);
         Stay::Yes
     }
 
-    fn bytes(&mut self, server: &Arc<Shared>, conn: &mut Conn, token: usize, bytes: &mut [u8]) -> Stay {
+    /// Something has come.
+    pub(super) fn bytes(&mut self, server: &Arc<Shared>, conn: &mut Conn, token: usize, bytes: &mut [u8]) -> Stay {
         match &mut conn.phase {
             Phase::Request(head) => {
-                head.extend_from_slice(bytes);
-                self.request(server, conn, token)
+                if head.is_empty() && conn.deadline > after(server.options.handshake_timeout) {
+                    // A request has begun, on a connection that was idle.
+                    self.give(conn, token, server.options.handshake_timeout);
+                }
+                if let Phase::Request(head) = &mut conn.phase {
+                    head.extend_from_slice(bytes);
+                }
+                return self.request(server, conn, token);
             }
-            Phase::Waiting(behind) => {
-                behind.extend_from_slice(bytes);
-                // A client that has no answer yet has not much to say.
-                if behind.len() > server.options.websocket.frame_bytes_max { Stay::No } else { Stay::Yes }
-            }
+            Phase::Waiting(behind) => behind.extend_from_slice(bytes),
             Phase::Channels(..) | Phase::Raw(..) => {
-                conn.deadline = Instant::now() + server.options.idle_timeout;
+                self.give(conn, token, server.options.idle_timeout);
                 messages(server, conn, bytes);
                 if matches!(conn.phase, Phase::Ending) {
-                    self.end_by(server, conn, token);
+                    self.give(conn, token, server.options.handshake_timeout);
                 }
-                Stay::Yes
             }
-            Phase::Ending => Stay::Yes,
+            Phase::Ending => {}
         }
-    }
-
-    /// A connection that is ending is not waited for long.
-    fn end_by(&mut self, server: &Shared, conn: &mut Conn, token: usize) {
-        conn.deadline = Instant::now() + server.options.handshake_timeout;
-        self.timers.push(Reverse((conn.deadline, token)));
-    }
-
-    /// Looks whether a request has come whole, and begins to answer it.
-    fn request(&mut self, server: &Arc<Shared>, conn: &mut Conn, token: usize) -> Stay {
-        let Phase::Request(bytes) = &mut conn.phase else { return Stay::Yes };
-        let bytes = std::mem::take(bytes);
-        let (request, body_bytes) = match whole_request(&bytes, server) {
-            Ok(Some(whole)) => whole,
-            Ok(None) => {
-                conn.phase = Phase::Request(bytes);
-                return Stay::Yes;
-            }
-            Err(refused) => {
-                self.answer_last(server, conn, token, refused);
-                return Stay::Yes;
-            }
-        };
-        let end = request.head_bytes + body_bytes;
-        let behind = bytes[end..].to_vec();
-        if let Some(mount) = server.endpoint.mount_of(request.path, "/websocket") {
-            return match handshake::begin(server, conn.peer, mount, &request) {
-                Ok(handshake) => {
-                    conn.phase = Phase::Waiting(behind);
-                    self.connect(server, token, handshake);
-                    Stay::Yes
-                }
-                Err(response) => {
-                    self.answer_last(server, conn, token, response.encode_closing(Some(&request)));
-                    Stay::Yes
-                }
-            };
-        }
-        if let Some((_, make)) = server.raw.iter().find(|(path, _)| **path == *request.path) {
-            match handshake::raw(server, &request) {
-                Ok(accept) => {
-                    conn.wire.push_always(accept);
-                    conn.phase = Phase::Raw(Decoder::new(), make());
-                    return self.begin_messages(server, conn, token, behind);
-                }
-                Err(response) => {
-                    self.answer_last(server, conn, token, response.encode_closing(Some(&request)));
-                    return Stay::Yes;
-                }
-            }
-        }
-        conn.phase = Phase::Waiting(behind);
-        drop(request);
-        let mut bytes = bytes;
-        bytes.truncate(end);
-        self.respond(server, token, bytes);
         Stay::Yes
-    }
-
-    /// Has the endpoint decide about a connection, on the pool.
-    fn connect(&self, server: &Arc<Shared>, token: usize, handshake: Handshake) {
-        let (shared, worker) = (server.clone(), self.worker);
-        server.endpoint.spawn(move || {
-            let Handshake { mount, params, info, upgrade, subprotocol } = handshake;
-            let connect = || shared.endpoint.connect(mount, &params, &info);
-            let result = catch_unwind(AssertUnwindSafe(connect)).ok();
-            shared.tell(worker, ToReactor::Connected { token, upgrade, subprotocol, result });
-        });
-    }
-
-    /// Has the server's route answer a request, on the pool.
-    fn respond(&self, server: &Arc<Shared>, token: usize, bytes: Vec<u8>) {
-        let (shared, worker) = (server.clone(), self.worker);
-        server.endpoint.spawn(move || {
-            let Ok(Parsed::Request(request)) = parse(&bytes, &shared.options.head) else { return };
-            let body = &bytes[request.head_bytes..];
-            let response = catch_unwind(AssertUnwindSafe(|| (shared.route)(&request, body)));
-            let response = response.unwrap_or_else(|_| Response::new(500));
-            let keep_alive = request.keep_alive();
-            let bytes = response.encode(&request);
-            shared.tell(worker, ToReactor::Response { token, bytes, keep_alive });
-        });
-    }
-
-    /// Answers, and ends the connection.
-    fn answer_last(&mut self, server: &Shared, conn: &mut Conn, token: usize, response: Bytes) {
-        conn.phase = Phase::Ending;
-        conn.wire.end(Some(response));
-        self.end_by(server, conn, token);
-    }
-
-    /// The endpoint has decided about a connection.
-    fn connected(
-        &mut self,
-        token: usize,
-        upgrade: Result<String, UpgradeError>,
-        subprotocol: Option<&str>,
-        result: Connected,
-    ) {
-        self.with(token, |this, server, conn, token| {
-            let Phase::Waiting(behind) = &mut conn.phase else { return Stay::Yes };
-            let behind = std::mem::take(behind);
-            let refusal = match (result, upgrade) {
-                (Some(Ok(accepted)), Ok(accept)) => {
-                    conn.wire.push_always(switching_protocols(&accept, subprotocol));
-                    let wire = Box::new(ChannelWire(conn.wire.clone()));
-                    let key = server.endpoint.open(this.worker, accepted, wire);
-                    conn.phase = Phase::Channels(Decoder::new(), key);
-                    return this.begin_messages(server, conn, token, behind);
-                }
-                (Some(Ok(_)), Err(error)) => Response::new(error.status()).body(error.body()),
-                (Some(Err(ConnectError::Refused { status, body })), _) => Response::new(status).body(body),
-                (Some(Err(_)), _) => Response::new(403),
-                (None, _) => Response::new(500),
-            };
-            this.answer_last(server, conn, token, refusal.encode_closing(None));
-            Stay::Yes
-        });
-    }
-
-    fn begin_messages(&mut self, server: &Arc<Shared>, conn: &mut Conn, token: usize, mut behind: Vec<u8>) -> Stay {
-        conn.deadline = Instant::now() + server.options.idle_timeout;
-        if behind.is_empty() { Stay::Yes } else { self.bytes(server, conn, token, &mut behind) }
-    }
-
-    fn response(&mut self, token: usize, bytes: Bytes, keep_alive: bool) {
-        self.with(token, |this, server, conn, token| {
-            let Phase::Waiting(behind) = &mut conn.phase else { return Stay::Yes };
-            let behind = std::mem::take(behind);
-            if !keep_alive {
-                this.answer_last(server, conn, token, bytes);
-                return Stay::Yes;
-            }
-            conn.wire.push_always(bytes);
-            conn.phase = Phase::Request(behind);
-            conn.deadline = Instant::now() + server.options.idle_timeout;
-            this.request(server, conn, token)
-        });
     }
 
     /// Writes what waits for a connection.
@@ -415,32 +332,30 @@ impl NetReactor {
         self.with(token, |this, server, conn, token| {
             let mut outbound = conn.wire.outbound();
             outbound.is_dirty = false;
+            let waited = outbound.bytes();
             let flushed = outbound.flush(&mut conn.stream);
-            let (ending, lagged) = (outbound.is_ending, outbound.is_empty().then(|| outbound.take_refused()));
+            let (ending, progress) = (outbound.is_ending, outbound.bytes() < waited);
+            let tells = ending || outbound.is_low(server.options.outbound_bytes_max);
+            let refused = if tells { outbound.take_refused() } else { 0 };
             drop(outbound);
-            if flushed == super::outbound::Flushed::Gone {
+            if flushed == Flushed::Gone {
                 return Stay::No;
             }
-            if let (Some(dropped @ 1..), Phase::Channels(_, key)) = (lagged, &conn.phase) {
-                server.counters.slow.fetch_add(dropped, Ordering::Relaxed);
-                key.lagged(dropped);
+            if refused > 0 {
+                server.counters.slow.fetch_add(refused, Ordering::Relaxed);
+                say_lagged(conn, refused);
             }
-            if ending && !matches!(conn.phase, Phase::Ending) {
-                // It was ended from above.
-                match std::mem::replace(&mut conn.phase, Phase::Ending) {
-                    Phase::Channels(_, key) => key.close(Close::Gone),
-                    Phase::Raw(_, mut socket) => drop(catch_unwind(AssertUnwindSafe(move || socket.on_close()))),
-                    _ => {}
-                }
-                this.end_by(server, conn, token);
+            if ending {
+                return this.flush_last(server, conn, token, flushed);
             }
-            if ending && flushed == super::outbound::Flushed::All {
-                // The client answers the close, or sees the end, and goes; until then what it sends is read, since a
-                // socket that is closed with something unread takes back what it has sent last.
-                if conn.ended || conn.stream.shutdown(Shutdown::Write).is_err() {
-                    return Stay::No;
+            if matches!(conn.phase, Phase::Request(_)) {
+                if progress {
+                    // Whoever takes long to read an answer is not idle.
+                    this.give(conn, token, server.options.idle_timeout);
                 }
-                conn.ended = true;
+                if flushed == Flushed::All {
+                    return this.answered(server, conn, token);
+                }
             }
             Stay::Yes
         });
@@ -472,36 +387,89 @@ impl NetReactor {
         }
     }
 
+    /// What remains to be done for a connection that ends.
+    fn flush_last(&mut self, server: &Arc<Shared>, conn: &mut Conn, token: usize, flushed: Flushed) -> Stay {
+        if !matches!(conn.phase, Phase::Ending) {
+            // It was ended from above.
+            leave(&mut conn.phase);
+            self.give(conn, token, server.options.handshake_timeout);
+        }
+        // The client answers the close, or sees the end, and goes; until then what it sends is read, since a socket
+        // that is closed with something unread takes back what it has sent last.
+        if flushed == Flushed::All && (conn.ended || conn.stream.shutdown(Shutdown::Write).is_err()) {
+            return Stay::No;
+        }
+        Stay::Yes
+    }
+
+    /// All answers have been written: the next request has its turn.
+    fn answered(&mut self, server: &Arc<Shared>, conn: &mut Conn, token: usize) -> Stay {
+        let is_empty = matches!(&conn.phase, Phase::Request(head) if head.is_empty());
+        if !is_empty {
+            self.give(conn, token, server.options.handshake_timeout);
+            if self.request(server, conn, token) == Stay::No {
+                return Stay::No;
+            }
+        }
+        self.resume(conn, token);
+        // No more comes of a request that is not whole.
+        if conn.ended && matches!(conn.phase, Phase::Request(_)) { Stay::No } else { Stay::Yes }
+    }
+
     fn inbox(&mut self) {
-        let Some(server) = &self.server else { return };
-        let all = std::mem::take(&mut *server.workers[self.worker].inbox.lock());
+        let Some(server) = self.server.clone() else { return };
+        let all = server.workers[self.worker].inbox.lock().as_mut().map(std::mem::take).unwrap_or_default();
+        let mut stop = false;
         for what in all {
-            let Some(server) = self.server.clone() else { return };
             match what {
                 ToReactor::Take(stream) => self.take(&server, TcpStream::from_std(stream)),
-                ToReactor::Connected { token, upgrade, subprotocol, result } => {
-                    self.connected(token, upgrade, subprotocol.as_deref(), result);
+                ToReactor::Connected(decided) => self.connected(*decided),
+                ToReactor::Response { token, serial, bytes, keep_alive } => {
+                    self.response((token, serial), bytes, keep_alive);
                 }
-                ToReactor::Response { token, bytes, keep_alive } => self.response(token, bytes, keep_alive),
                 ToReactor::Drain => {
                     self.listener = None;
                     self.draining = Some(Instant::now());
                 }
-                ToReactor::Stop => self.stop(&server),
+                ToReactor::Stop => stop = true,
             }
+        }
+        if stop {
+            self.stop(&server);
         }
     }
 
+    /// Closes everything, with what is to be said as the last.
     fn stop(&mut self, server: &Shared) {
         self.listener = None;
         for index in 0..self.slots.len() {
             let token = usize::from(self.slots[index].generation) << 32 | index;
-            if let Some(conn) = self.slots[index].conn.take() {
+            if let Some(mut conn) = self.slots[index].conn.take() {
+                say_restart(&conn);
+                // What the system takes now; there is no later.
+                let _ = conn.wire.outbound().flush(&mut conn.stream);
                 self.forget(server, conn, token);
             }
         }
+        let left = server.workers[self.worker].inbox.lock().take();
+        for what in left.into_iter().flatten() {
+            if matches!(what, ToReactor::Take(_)) {
+                server.workers[self.worker].connections.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
         self.timers.clear();
+        self.draining = None;
         self.server = None;
+    }
+
+    /// Lets nothing more in, if nothing waits there.
+    fn close_inbox(&self, server: &Shared) -> bool {
+        let mut inbox = server.workers[self.worker].inbox.lock();
+        let is_empty = inbox.as_ref().is_none_or(Vec::is_empty);
+        if is_empty {
+            *inbox = None;
+        }
+        is_empty
     }
 
     /// Tells the next batch of connections to go.
@@ -510,14 +478,13 @@ impl NetReactor {
         if next > now {
             return;
         }
-        self.draining = Some(now + server.options.drain_interval);
+        self.draining = Some(after(server.options.drain_interval));
         let mut left = (server.options.drain_batch / server.workers.len()).max(1);
         for index in 0..self.slots.len() {
             let token = usize::from(self.slots[index].generation) << 32 | index;
             let Some(conn) = &mut self.slots[index].conn else { continue };
             match &conn.phase {
-                Phase::Channels(_, key) => key.close(Close::Draining),
-                Phase::Raw(..) => conn.wire.end(Some(close(CloseCode::SERVICE_RESTART, ""))),
+                Phase::Channels(..) | Phase::Raw(..) => say_restart(conn),
                 Phase::Request(bytes) if bytes.is_empty() => conn.wire.end(None),
                 _ => continue,
             }
@@ -537,51 +504,98 @@ impl NetReactor {
             }
             self.timers.pop();
             self.with(token, |this, server, conn, token| {
+                if conn.timer != Some(at) {
+                    // One from before its deadline was brought forward.
+                    return Stay::Yes;
+                }
+                conn.timer = None;
                 if conn.deadline > now {
+                    conn.timer = Some(conn.deadline);
                     this.timers.push(Reverse((conn.deadline, token)));
                     return Stay::Yes;
                 }
                 match conn.phase {
                     Phase::Channels(..) | Phase::Raw(..) => {
                         conn.wire.end(Some(close(CloseCode::PROTOCOL_ERROR, "idle")));
-                        this.end_by(server, conn, token);
-                        Stay::Yes
+                        leave(&mut conn.phase);
                     }
                     // A callback takes long; it is the client's to give up.
-                    Phase::Waiting(_) => {
-                        this.end_by(server, conn, token);
-                        Stay::Yes
-                    }
-                    Phase::Request(_) | Phase::Ending => Stay::No,
+                    Phase::Waiting(_) if !conn.ended && !conn.hung_up => {}
+                    Phase::Waiting(_) | Phase::Request(_) | Phase::Ending => return Stay::No,
                 }
+                this.give(conn, token, server.options.handshake_timeout);
+                Stay::Yes
             });
         }
+    }
+}
+
+/// So long from now.
+fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now + FOREVER)
+}
+
+/// Whether an error of accepting is that of the one connection.
+fn is_of_one(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}
+
+/// Whether so much has come that the connection must not be read until it goes on.
+fn is_full(conn: &Conn) -> bool {
+    match &conn.phase {
+        Phase::Waiting(behind) => behind.len() >= READ,
+        Phase::Request(head) => head.len() >= READ && conn.wire.is_busy(),
+        Phase::Channels(..) | Phase::Raw(..) | Phase::Ending => false,
+    }
+}
+
+/// Whether a client that sends nothing more may still want what it has asked for.
+fn may_still_write(conn: &Conn) -> bool {
+    match conn.phase {
+        Phase::Waiting(_) => true,
+        Phase::Request(_) | Phase::Ending => conn.wire.is_busy(),
+        Phase::Channels(..) | Phase::Raw(..) => false,
     }
 }
 
 impl Reactor for NetReactor {
     fn ready(&mut self, token: usize, event: &Event) {
         if token == LISTENER {
-            return self.accept();
+            if self.accept_at.is_none() {
+                self.accept();
+            }
+            return;
         }
-        if event.is_writable()
-            && let Some(Some(conn)) = self.conn(token)
-        {
+        let Some(Some(conn)) = self.conn(token) else { return };
+        if event.is_writable() {
             conn.wire.unblock();
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
+            conn.hung_up |= event.is_read_closed();
+            if conn.paused && event.is_error() {
+                // It is not read, which would tell.
+                return self.with(token, |_, _, _, _| Stay::No);
+            }
             self.read(token);
         }
+    }
+
+    fn is_done(&self) -> bool {
+        self.server.is_none()
     }
 
     fn turn(&mut self, busy: bool) -> Option<Duration> {
         self.inbox();
         let server = self.server.clone()?;
-        if self.accept_again {
+        if self.accept_at.is_some_and(|at| at <= Instant::now()) {
             self.accept();
         }
         for token in std::mem::take(&mut self.again) {
-            self.read(token);
+            if let Some(Some(conn)) = self.conn(token) {
+                conn.again = false;
+                self.read(token);
+            }
         }
         if !self.timers.is_empty() || self.draining.is_some() {
             let now = Instant::now();
@@ -589,7 +603,7 @@ impl Reactor for NetReactor {
             self.drain(&server, now);
         }
         self.flush_all(busy);
-        if self.draining.is_some() && self.open == 0 && server.workers[self.worker].inbox.lock().is_empty() {
+        if self.draining.is_some() && self.open == 0 && self.close_inbox(&server) {
             self.draining = None;
             self.server = None;
             server.is_done();
@@ -599,9 +613,7 @@ impl Reactor for NetReactor {
             return Some(Duration::ZERO);
         }
         let next = self.timers.peek().map(|&Reverse((at, _))| at);
-        // Where no descriptor was left one may be soon.
-        let accept = self.accept_again.then(|| Instant::now() + Duration::from_millis(10));
-        let next = [next, self.draining, accept].into_iter().flatten().min()?;
+        let next = [next, self.draining, self.accept_at].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 }
@@ -613,74 +625,5 @@ impl Drop for NetReactor {
             self.stop(&server);
             server.is_done();
         }
-    }
-}
-
-/// A request that has come whole, and the length of its body; or how it is refused.
-fn whole_request<'b>(bytes: &'b [u8], server: &Shared) -> Result<Option<(Request<'b>, usize)>, Bytes> {
-    let refuse = |error: HeadError| Response::new(error.status()).encode_closing(None);
-    let request = match parse(bytes, &server.options.head).map_err(refuse)? {
-        Parsed::Partial => return Ok(None),
-        Parsed::Request(request) => request,
-    };
-    match request.body().map_err(refuse)? {
-        Body::Chunked => Err(Response::new(411).encode_closing(Some(&request))),
-        Body::Length(length) => match usize::try_from(length) {
-            Ok(length) if length <= server.options.body_bytes_max => {
-                Ok((bytes.len() - request.head_bytes >= length).then_some((request, length)))
-            }
-            _ => Err(Response::new(413).encode_closing(Some(&request))),
-        },
-    }
-}
-
-/// Acts on what a WebSocket's client has sent.
-fn messages(server: &Shared, conn: &mut Conn, bytes: &mut [u8]) {
-    let mut input = bytes;
-    loop {
-        let decoder = match &mut conn.phase {
-            Phase::Channels(decoder, _) | Phase::Raw(decoder, _) => decoder,
-            _ => return,
-        };
-        let last = match decoder.next(&mut input, &server.options.websocket) {
-            Ok(None) => return,
-            Ok(Some(Message::Pong(_))) => continue,
-            Ok(Some(Message::Ping(payload))) => {
-                // A ping's payload is always short enough for a pong.
-                pong(&payload).into_iter().for_each(|pong| conn.wire.push(pong));
-                continue;
-            }
-            Ok(Some(Message::Text(text))) => {
-                message(conn, Frame::Text(Bytes::copy_from_slice(text.as_bytes())));
-                continue;
-            }
-            Ok(Some(Message::Binary(bytes))) => {
-                message(conn, Frame::Binary(Bytes::copy_from_slice(&bytes)));
-                continue;
-            }
-            // As Phoenix does, whatever the client's own code was.
-            Ok(Some(Message::Close(_))) => close(CloseCode::NORMAL, ""),
-            Err(error) => close(error.close_code(), ""),
-        };
-        conn.wire.end(Some(last));
-        match std::mem::replace(&mut conn.phase, Phase::Ending) {
-            Phase::Channels(_, key) => key.close(Close::Gone),
-            Phase::Raw(_, mut socket) => drop(catch_unwind(AssertUnwindSafe(move || socket.on_close()))),
-            _ => {}
-        }
-        return;
-    }
-}
-
-fn message(conn: &mut Conn, frame: Frame) {
-    match &mut conn.phase {
-        Phase::Channels(_, key) => key.frame(&frame),
-        Phase::Raw(_, socket) => {
-            let mut out = RawOut(&conn.wire);
-            if catch_unwind(AssertUnwindSafe(|| socket.on_message(frame, &mut out))).is_err() {
-                conn.wire.end(Some(close(CloseCode::INTERNAL_ERROR, "")));
-            }
-        }
-        _ => {}
     }
 }
