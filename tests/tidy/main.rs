@@ -10,7 +10,7 @@ use rules::Breaches;
 use source::Source;
 
 /// Where the rules that concern all Rust code apply.
-const FOLDERS: [&str; 7] = ["src", "benches", "tests", "fuzz", "loom-tests", "xtask", "examples"];
+const FOLDERS: [&str; 8] = ["src", "benches", "tests", "fuzz", "load", "loom-tests", "xtask", "examples"];
 
 /// Folders inside these that hold nothing written by hand.
 const NOT_SOURCE: [&str; 5] = ["target", "corpus", "artifacts", "coverage", "node_modules"];

@@ -7,6 +7,7 @@ mod ci;
 mod conformance;
 mod fuzz;
 mod lint;
+mod load;
 mod loom;
 mod model;
 mod msrv;
@@ -35,6 +36,10 @@ Commands:
                                  --asan adds the address sanitizer.
   conformance [CASES..]          Run the Autobahn suite for RFC 6455 against `fanfare serve --echo`: sections 1 to 7 and
                                  10, or CASES such as `6.*` 1.1.1. The report is target/artifacts/autobahn/index.html.
+  load [--quick] [OPTIONS..]     Put thousands of WebSocket connections on `fanfare serve` and on the floor in turn:
+                                 processor time per delivery, latency, joins, memory; fails when a delivery is lost or
+                                 out of order. --quick: few connections, to see that it works.
+                                 OPTIONS: --cases CONNECTIONSxBURST,.. --workers N,.. --seconds S --repeat N
   lint                           Formatting, clippy in every configuration, rustdoc and msrv.
   bench-smoke                    Run each benchmark once, small, to see that it works. Measures nothing.
   msrv                           Check the minimum supported Rust version: that all places state the same one, and,
@@ -84,6 +89,7 @@ fn dispatch(arguments: &[String]) -> Outcome {
             requirements::install(requirements::CONFORMANCE)?;
             conformance::run(rest)
         }
+        "load" => load::run(rest),
         "lint" => {
             nothing_more()?;
             requirements::install(requirements::LINT)?;

@@ -1,0 +1,258 @@
+//! Many connections on one thread: each joins one channel, the first of them also publishes.
+//!
+//! All wait in one epoll and read into one buffer. Each broadcast is checked at each connection, whole, against the
+//! number that must come next there, so one that is lost, doubled, changed or out of order is found where it happens.
+//! A burst is one write of several pushes; the next leaves when every connection has all of it.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+
+use crate::fault::{Fault, system};
+use crate::frame::{self, Frame};
+
+/// Connections that are on their way to be joined at one time: fewer than a listener lets wait.
+const OPENING_MAX: usize = 512;
+/// Nothing has come for so long: nothing will.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Connections that have joined.
+pub(crate) struct Client {
+    epoll: OwnedFd,
+    connections: Vec<Connection>,
+    events: Vec<Event>,
+    buffer: Vec<u8>,
+    /// How many broadcasts were pushed.
+    published: u64,
+    silence: Duration,
+}
+
+struct Connection {
+    stream: TcpStream,
+    stage: Stage,
+    /// The number of the broadcast that must come next.
+    next: u64,
+    /// The beginning of a frame, or of the HTTP response.
+    rest: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Upgrading,
+    Joining,
+    Joined,
+}
+
+impl Client {
+    /// Opens `count` connections to `address`, each through the upgrade and the reply to its join.
+    pub(crate) fn join(address: SocketAddr, count: usize) -> Result<Self, Fault> {
+        let mut client = Self {
+            epoll: epoll::create(CreateFlags::CLOEXEC).map_err(system("epoll"))?,
+            connections: Vec::with_capacity(count),
+            events: Vec::with_capacity(1024),
+            buffer: vec![0; 64 << 10],
+            published: 0,
+            silence: SILENCE,
+        };
+        let request = frame::request(address);
+        let mut joined = 0;
+        while joined < count {
+            while client.connections.len() < count && client.connections.len() - joined < OPENING_MAX {
+                client.open(address, request.as_bytes())?;
+            }
+            joined += client.turn(|before, after| before.stage != after.stage && after.stage == Stage::Joined)?;
+        }
+        Ok(client)
+    }
+
+    fn open(&mut self, address: SocketAddr, request: &[u8]) -> Result<(), Fault> {
+        let mut stream = TcpStream::connect(address).map_err(system("connecting"))?;
+        stream.set_nodelay(true).map_err(system("TCP_NODELAY"))?;
+        stream.write_all(request).map_err(system("writing a request"))?;
+        let data = EventData::new_u64(self.connections.len() as u64);
+        epoll::add(&self.epoll, &stream, data, EventFlags::IN).map_err(system("epoll"))?;
+        self.connections.push(Connection { stream, stage: Stage::Upgrading, next: 0, rest: Vec::new() });
+        Ok(())
+    }
+
+    /// Pushes `burst` messages with one write and waits until each connection has got them all. Returns how long that
+    /// took.
+    pub(crate) fn publish(&mut self, burst: u64) -> Result<Duration, Fault> {
+        let mut pushes = Vec::new();
+        let mut text = Vec::new();
+        for sequence in self.published..self.published + burst {
+            text.clear();
+            text.extend_from_slice(frame::PUSH);
+            frame::payload(&mut text, sequence);
+            text.push(b']');
+            frame::client_text(&mut pushes, &text);
+        }
+        let begin = Instant::now();
+        self.connections[0].stream.write_all(&pushes).map_err(system("publishing"))?;
+        let goal = self.published + burst;
+        self.published = goal;
+        let mut missing = self.connections.len();
+        while missing > 0 {
+            missing -= self.turn(|before, after| before.next < goal && after.next == goal)?;
+        }
+        Ok(begin.elapsed())
+    }
+
+    /// Makes sure that nothing has come which was not published.
+    pub(crate) fn finish(&mut self) -> Result<(), Fault> {
+        self.silence = Duration::ZERO;
+        loop {
+            match self.turn(|_, _| false) {
+                // What is no fault may come: a ping.
+                Ok(_) => {}
+                Err(Fault::Lost { .. }) => return Ok(()),
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    /// Waits for something to come and reads it. Returns for how many connections `reached` is true of how they were
+    /// before and after.
+    fn turn(&mut self, reached: impl Fn(&State, &State) -> bool) -> Result<usize, Fault> {
+        self.events.clear();
+        let silence = Timespec::try_from(self.silence).expect("some seconds");
+        loop {
+            match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&silence)) {
+                Ok(0) => return Err(self.silent()),
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(Fault::System("epoll", error.into())),
+            }
+        }
+        let mut count = 0;
+        for event in &self.events {
+            let data = event.data;
+            let at = data.u64() as usize;
+            let connection = &mut self.connections[at];
+            let before = connection.state();
+            connection.read(&mut self.buffer).map_err(|wrong| wrong.at(at))?;
+            count += usize::from(reached(&before, &connection.state()));
+        }
+        Ok(count)
+    }
+
+    /// What it means that nothing comes.
+    fn silent(&self) -> Fault {
+        let not_joined = self.connections.iter().position(|connection| connection.stage != Stage::Joined);
+        if let Some(connection) = not_joined {
+            return Fault::Protocol { connection, what: "no answer to its join".to_owned() };
+        }
+        let furthest_behind = self.connections.iter().enumerate().min_by_key(|(_, connection)| connection.next);
+        let (connection, expected) = furthest_behind.map_or((0, 0), |(at, connection)| (at, connection.next));
+        Fault::Lost { connection, expected }
+    }
+}
+
+/// What of a connection its reads change.
+struct State {
+    stage: Stage,
+    next: u64,
+}
+
+/// What is wrong with what came; whoever knows the connection makes a [`Fault`] of it.
+enum Wrong {
+    System(io::Error),
+    Protocol(String),
+    Order { expected: u64, got: u64 },
+}
+
+impl Wrong {
+    fn at(self, connection: usize) -> Fault {
+        match self {
+            Self::System(error) => Fault::System("reading", error),
+            Self::Protocol(what) => Fault::Protocol { connection, what },
+            Self::Order { expected, got } => Fault::Order { connection, expected, got },
+        }
+    }
+
+    fn text(what: &str, text: &[u8]) -> Self {
+        let length = text.len().min(300);
+        Self::Protocol(format!("{what}: {}", String::from_utf8_lossy(&text[..length])))
+    }
+}
+
+impl Connection {
+    fn state(&self) -> State {
+        State { stage: self.stage, next: self.next }
+    }
+
+    /// Reads once. What is not whole waits for more.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<(), Wrong> {
+        let count = self.stream.read(buffer).map_err(Wrong::System)?;
+        if count == 0 {
+            return Err(Wrong::Protocol("closed by the server".to_owned()));
+        }
+        if self.rest.is_empty() {
+            let taken = self.take(&buffer[..count])?;
+            self.rest.extend_from_slice(&buffer[taken..count]);
+        } else {
+            let mut bytes = std::mem::take(&mut self.rest);
+            bytes.extend_from_slice(&buffer[..count]);
+            let taken = self.take(&bytes)?;
+            bytes.drain(..taken);
+            self.rest = bytes;
+        }
+        Ok(())
+    }
+
+    /// Takes what is whole of `bytes` and returns its length.
+    fn take(&mut self, bytes: &[u8]) -> Result<usize, Wrong> {
+        let mut taken = 0;
+        if self.stage == Stage::Upgrading {
+            let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else { return Ok(0) };
+            taken = end + 4;
+            self.upgraded(&bytes[..taken])?;
+        }
+        while let Some((frame, length)) = frame::next(&bytes[taken..]).map_err(|what| Wrong::Protocol(what.into()))? {
+            taken += length;
+            match frame {
+                Frame::Text(text) => self.text(text)?,
+                Frame::Ping(body) => {
+                    let mut pong = Vec::new();
+                    frame::client_pong(&mut pong, body);
+                    self.stream.write_all(&pong).map_err(Wrong::System)?;
+                }
+                Frame::Pong => {}
+                Frame::Close(body) => return Err(Wrong::Protocol(format!("closed by the server: {body:?}"))),
+            }
+        }
+        Ok(taken)
+    }
+
+    fn upgraded(&mut self, response: &[u8]) -> Result<(), Wrong> {
+        let text = String::from_utf8_lossy(response);
+        if !text.starts_with("HTTP/1.1 101 ") || !text.contains(frame::ACCEPT) {
+            return Err(Wrong::text("refused", response));
+        }
+        let mut join = Vec::new();
+        frame::client_text(&mut join, frame::JOIN);
+        self.stream.write_all(&join).map_err(Wrong::System)?;
+        self.stage = Stage::Joining;
+        Ok(())
+    }
+
+    fn text(&mut self, text: &[u8]) -> Result<(), Wrong> {
+        match (self.stage, frame::sequence(text)) {
+            (Stage::Joined, Some(got)) if got == self.next => {
+                self.next += 1;
+                Ok(())
+            }
+            (Stage::Joined, Some(got)) => Err(Wrong::Order { expected: self.next, got }),
+            (Stage::Joining, None) if text == frame::JOINED => {
+                self.stage = Stage::Joined;
+                Ok(())
+            }
+            _ => Err(Wrong::text("unexpected", text)),
+        }
+    }
+}
