@@ -136,6 +136,9 @@ impl Client {
             let connection = &mut self.connections[at];
             let before = connection.state();
             connection.read(&mut self.buffer).map_err(|wrong| wrong.at(at))?;
+            if connection.next > self.published {
+                return Err(Fault::Protocol { connection: at, what: "a broadcast that was not published".to_owned() });
+            }
             count += usize::from(reached(&before, &connection.state()));
         }
         Ok(count)
@@ -254,5 +257,164 @@ impl Connection {
             }
             _ => Err(Wrong::text("unexpected", text)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// Joins `count` connections to a server that does `publish` with its ends of them for each push: their order here
+    /// is the client's.
+    fn join(count: usize, publish: impl Fn(&mut [TcpStream], u64) + Send + 'static) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || serve(&listener, count, publish));
+        Client::join(address, count).unwrap()
+    }
+
+    fn serve(listener: &TcpListener, count: usize, publish: impl Fn(&mut [TcpStream], u64)) {
+        let mut streams: Vec<TcpStream> = (0..count).map(|_| listener.accept().unwrap().0).collect();
+        let mut joined = Vec::new();
+        frame::server_text(&mut joined, &[frame::JOINED]);
+        for stream in &mut streams {
+            stream.set_nodelay(true).unwrap();
+            assert!(come(stream).starts_with(b"GET "));
+            stream.write_all(frame::response().as_bytes()).unwrap();
+            assert_eq!(frame::unmask(&mut come(stream)).unwrap().0, frame::JOIN);
+            stream.write_all(&joined).unwrap();
+        }
+        loop {
+            let mut bytes = come(&mut streams[0]);
+            if bytes.is_empty() {
+                return;
+            }
+            let mut bytes = &mut bytes[..];
+            while let Some((text, rest)) = frame::unmask(bytes) {
+                let mut broadcast = frame::BROADCAST.to_vec();
+                broadcast.extend_from_slice(text.strip_prefix(frame::PUSH).unwrap());
+                publish(&mut streams, frame::sequence(&broadcast).unwrap());
+                bytes = rest;
+            }
+        }
+    }
+
+    /// What one read returns; nothing when the client has gone.
+    fn come(stream: &mut TcpStream) -> Vec<u8> {
+        let mut buffer = vec![0; 4096];
+        let count = stream.read(&mut buffer).unwrap_or(0);
+        buffer.truncate(count);
+        buffer
+    }
+
+    fn broadcast(sequence: u64) -> Vec<u8> {
+        let (mut body, mut bytes) = (Vec::new(), Vec::new());
+        frame::payload(&mut body, sequence);
+        frame::server_text(&mut bytes, &[frame::BROADCAST, &body, b"]"]);
+        bytes
+    }
+
+    /// The fault of a burst of two whose pushes bring `first` and `second` to connection 1, and what they should to
+    /// the others.
+    fn fault(first: Vec<u8>, second: Vec<u8>) -> Fault {
+        let mut client = join(3, move |streams, sequence| {
+            for (at, mut stream) in streams.iter().enumerate() {
+                let bytes = if sequence == 0 { &first } else { &second };
+                // The client hangs up when it has found the fault.
+                drop(if at == 1 { stream.write_all(bytes) } else { stream.write_all(&broadcast(sequence)) });
+            }
+        });
+        client.silence = Duration::from_secs(1);
+        client.publish(2).unwrap_err()
+    }
+
+    #[test]
+    fn bursts_reach_all() {
+        let mut client = join(10, |streams, sequence| {
+            streams.iter_mut().for_each(|stream| stream.write_all(&broadcast(sequence)).unwrap());
+        });
+        for burst in [1, 8, 1, 3] {
+            client.publish(burst).unwrap();
+        }
+        client.finish().unwrap();
+        assert!(client.connections.iter().all(|connection| connection.next == 13));
+    }
+
+    #[test]
+    fn a_frame_may_come_in_pieces_and_pings_are_answered() {
+        let mut client = join(2, |streams, sequence| {
+            let mut bytes = vec![0x89, 2, b'h', b'i'];
+            bytes.extend(broadcast(sequence));
+            for stream in streams.iter_mut() {
+                for byte in bytes.chunks(1) {
+                    stream.write_all(byte).unwrap();
+                }
+            }
+            let mut pong = Vec::new();
+            frame::client_pong(&mut pong, b"hi");
+            for stream in streams.iter_mut() {
+                let mut answer = vec![0; pong.len()];
+                stream.read_exact(&mut answer).unwrap();
+                assert_eq!(answer, pong);
+            }
+        });
+        client.publish(1).unwrap();
+        client.publish(1).unwrap();
+    }
+
+    #[test]
+    fn what_is_lost_is_missed() {
+        let between = fault(Vec::new(), broadcast(1));
+        assert!(matches!(between, Fault::Order { connection: 1, expected: 0, got: 1 }), "{between}");
+        let last = fault(broadcast(0), Vec::new());
+        assert!(matches!(last, Fault::Lost { expected: 0..=1, .. }), "{last}");
+    }
+
+    #[test]
+    fn what_is_out_of_order_is_seen() {
+        let swapped = fault(broadcast(1), broadcast(0));
+        assert!(matches!(swapped, Fault::Order { connection: 1, expected: 0, got: 1 }), "{swapped}");
+    }
+
+    #[test]
+    fn what_comes_twice_is_seen() {
+        let twice = fault([broadcast(0), broadcast(0)].concat(), broadcast(1));
+        assert!(matches!(twice, Fault::Order { connection: 1, expected: 1, got: 0 }), "{twice}");
+        let too_many = fault(broadcast(0), [broadcast(1), broadcast(2)].concat());
+        assert!(matches!(too_many, Fault::Protocol { connection: 1, .. }), "{too_many}");
+    }
+
+    #[test]
+    fn what_has_changed_is_seen() {
+        let mut changed = broadcast(0);
+        *changed.last_mut().unwrap() = b' ';
+        let changed = fault(changed, broadcast(1));
+        assert!(matches!(changed, Fault::Protocol { connection: 1, .. }), "{changed}");
+    }
+
+    #[test]
+    fn a_connection_that_ends_is_a_fault() {
+        let closed = fault(broadcast(0), vec![0x88, 2, 3, 0xe8]);
+        assert!(matches!(closed, Fault::Protocol { connection: 1, .. }), "{closed}");
+        let mut client = join(3, |streams, _| streams[2].shutdown(std::net::Shutdown::Both).unwrap());
+        let ended = client.publish(1).unwrap_err();
+        assert!(matches!(ended, Fault::Protocol { connection: 2, .. }), "{ended}");
+    }
+
+    #[test]
+    fn a_refusal_is_a_fault() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            come(&mut stream);
+            stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").unwrap();
+            stream
+        });
+        let Err(refused) = Client::join(address, 1) else { panic!("it has joined") };
+        assert!(matches!(&refused, Fault::Protocol { connection: 0, what } if what.contains("403")), "{refused}");
+        server.join().unwrap();
     }
 }

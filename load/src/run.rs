@@ -3,6 +3,7 @@
 //! A ratio is to the floor that was measured in the same turn: the machine is then in the same state for both. The
 //! table has the medians.
 
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -16,25 +17,27 @@ use crate::process::Server;
 const DESCRIPTORS_SPARE: u64 = 100;
 
 /// Who is measured. The floor comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Contestant {
+#[derive(Clone, Copy, Debug)]
+enum Contestant<'a> {
     Floor,
-    Fanfare { workers: u16 },
+    Fanfare { program: &'a Path, workers: u16 },
 }
 
 /// Measures all and prints the table of each case as soon as it is there.
 pub(crate) fn run(options: &Options) -> Result<(), Fault> {
     let most = options.cases.iter().map(|case| case.connections).max().unwrap_or(0);
     raise_descriptors(most as u64 + DESCRIPTORS_SPARE)?;
-    let of_fanfare = options.workers.iter().map(|&workers| Contestant::Fanfare { workers });
-    let contestants: Vec<Contestant> = [Contestant::Floor].into_iter().chain(of_fanfare).collect();
+    let mut contestants = vec![Contestant::Floor];
+    if let Some(program) = &options.server {
+        contestants.extend(options.workers.iter().map(|&workers| Contestant::Fanfare { program, workers }));
+    }
     let mut deliveries = 0;
     for &case in &options.cases {
         let mut turns: Vec<Vec<Figures>> = Vec::new();
         for turn in 0..options.repeat {
             eprintln!("{}, turn {} of {}", title(case), turn + 1, options.repeat);
             let all = contestants.iter().map(|contestant| {
-                let server = contestant.start(options)?;
+                let server = contestant.start()?;
                 measure(&server, case, options.length)
             });
             turns.push(all.collect::<Result<_, _>>()?);
@@ -46,15 +49,15 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
     Ok(())
 }
 
-impl Contestant {
-    fn start(self, options: &Options) -> Result<Server, Fault> {
+impl Contestant<'_> {
+    fn start(self) -> Result<Server, Fault> {
         match self {
             Self::Floor => {
                 let this = std::env::current_exe().map_err(system("finding this program"))?;
                 Server::start(Command::new(this).arg("floor"))
             }
-            Self::Fanfare { workers } => {
-                let mut command = Command::new(&options.server);
+            Self::Fanfare { program, workers } => {
+                let mut command = Command::new(program);
                 // Its clients only listen, for as long as a slow machine takes.
                 command.args(["serve", "--listen", "127.0.0.1:0", "--idle-timeout", "3600"]);
                 Server::start(command.args(["--workers", &workers.to_string()]))
@@ -65,8 +68,8 @@ impl Contestant {
     fn name(self) -> String {
         match self {
             Self::Floor => "floor, 1 thread".to_owned(),
-            Self::Fanfare { workers: 1 } => "fanfare, 1 worker".to_owned(),
-            Self::Fanfare { workers } => format!("fanfare, {workers} workers"),
+            Self::Fanfare { workers: 1, .. } => "fanfare, 1 worker".to_owned(),
+            Self::Fanfare { workers, .. } => format!("fanfare, {workers} workers"),
         }
     }
 }
@@ -96,7 +99,7 @@ const HEAD: [[&str; 8]; 2] = [
 ];
 
 /// The medians of `turns`, a line for each of `contestants`.
-fn table(case: Case, contestants: &[Contestant], turns: &[Vec<Figures>]) -> String {
+fn table(case: Case, contestants: &[Contestant<'_>], turns: &[Vec<Figures>]) -> String {
     let mut text = format!("\n{}\n", title(case));
     HEAD.into_iter().for_each(|cells| row(&mut text, cells));
     for (at, contestant) in contestants.iter().enumerate() {
@@ -130,7 +133,7 @@ mod tests {
     fn the_table_has_medians_and_ratios_of_the_same_turn() {
         let figures = |delivery_us| Figures { delivery_us, idle_bytes: 700.4, ..Figures::default() };
         let turn = |floor, fanfare| vec![figures(floor), figures(fanfare)];
-        let contestants = [Contestant::Floor, Contestant::Fanfare { workers: 2 }];
+        let contestants = [Contestant::Floor, Contestant::Fanfare { program: Path::new("fanfare"), workers: 2 }];
         let turns = [turn(1.0, 1.5), turn(2.0, 2.2), turn(4.0, 8.0)];
         let text = table(Case { connections: 5_000, burst: 8 }, &contestants, &turns);
         let lines: Vec<&str> = text.lines().skip_while(|line| line.is_empty()).collect();
