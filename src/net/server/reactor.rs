@@ -39,7 +39,7 @@ const FLUSHES: usize = 1024;
 /// connection: this for each connection that has some, about as long as writing to them takes,
 const GATHER: Duration = Duration::from_micros(1);
 /// and this at most.
-const GATHER_MAX: Duration = Duration::from_millis(2);
+const GATHER_MAX: Duration = Duration::from_millis(10);
 /// How long nothing is accepted when no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// What stands for ever, where a duration is longer than the clock goes.
