@@ -58,7 +58,7 @@ impl Options {
         let case = |connections, burst| Case { connections, burst };
         Self {
             server: None,
-            cases: vec![case(1_000, 1), case(10_000, 1), case(5_000, 8)],
+            cases: vec![case(1_000, 1), case(10_000, 1), case(1_000, 8), case(5_000, 8), case(10_000, 8)],
             workers: vec![1, 2],
             length: Length { rounds: 30, time: Duration::from_secs(3) },
             repeat: 3,
