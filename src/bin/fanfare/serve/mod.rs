@@ -20,6 +20,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 pub(crate) fn run(options: &ServeOptions) -> Result<(), String> {
     // Before anything is announced: a signal from then on stops it in order.
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| format!("signals can't be caught: {error}"))?;
+    raise_descriptors();
     let mut builder = PubSub::builder().wait(Wait::Poll);
     if let Some(workers) = options.workers {
         builder = builder.workers(workers.into());
@@ -54,6 +55,17 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), String> {
     }
     pubsub.shutdown(Duration::from_secs(1)).map_err(|error| error.to_string())?;
     Ok(())
+}
+
+/// As many descriptors as this user may have: each connection takes one, and the usual limit is 1,024.
+fn raise_descriptors() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        // With fewer it serves fewer.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
 }
 
 fn endpoint(pubsub: &PubSub, options: &ServeOptions) -> Result<Endpoint, PatternError> {
