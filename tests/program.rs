@@ -1,16 +1,21 @@
 //! The `fanfare` program, run as a user runs it, on small loads.
 #![cfg(feature = "program")]
 
+mod common;
+mod serving;
+mod wire;
+
+use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use common::watch;
+use serde_json::{Value, json};
+use serving::Serving;
+use wire::{Reply, Wire};
 
 fn fanfare(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FANFARE_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).output().expect("the program was built")
+    serving::command(arguments).output().expect("the program was built")
 }
 
 /// Runs the benchmark on a small load with `flags` and returns its JSON.
@@ -115,7 +120,7 @@ fn the_table_is_for_people() {
 
 #[test]
 fn flags_that_make_no_sense_are_refused_with_code_2() {
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 16] = [
         (&["bench", "--subscribers", "0"], "--subscribers"),
         (&["bench", "--workers", "65"], "--workers"),
         (&["bench", "--duration", "soon"], "--duration"),
@@ -124,6 +129,14 @@ fn flags_that_make_no_sense_are_refused_with_code_2() {
         (&["bench", "--kind", "handler", "--readers", "2"], "--readers"),
         (&["bench", "--bogus"], "--bogus"),
         (&["fly"], "fly"),
+        (&["serve", "--listen", "nowhere"], "--listen"),
+        (&["serve", "--listen", "127.0.0.1:65536"], "--listen"),
+        (&["serve", "--workers", "0"], "--workers"),
+        (&["serve", "--idle-timeout", "never"], "--idle-timeout"),
+        (&["serve", "--idle-timeout", "0"], "--idle-timeout"),
+        (&["serve", "--message-max=-1"], "--message-max"),
+        (&["serve", "--channels-max", "0"], "--channels-max"),
+        (&["serve", "room"], "room"),
     ];
     for (arguments, named) in cases {
         let output = fanfare(arguments);
@@ -142,4 +155,192 @@ fn the_environment_gives_defaults() {
     let output = command.output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((figure(&report, "subscribers"), &report["kind"]), (50.0, &Value::from("handler")));
+}
+
+fn get(server: &Serving, path: &str) -> Reply {
+    Wire::connect(server.address).request(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"))
+}
+
+#[test]
+fn it_serves_by_default_and_tells_where() {
+    let _watch = watch();
+    let mut command = serving::command(&[]);
+    command.env("FANFARE_LISTEN", "127.0.0.1:0");
+    let server = Serving::of(command);
+    let health = get(&server, "/health");
+    assert_eq!((health.status, &*health.body), (200, r#"{"status":"ok"}"#));
+    assert_eq!(health.header("content-type"), Some("application/json; charset=utf-8"));
+    for (path, content_type) in
+        [("/", "text/html"), ("/chat.mjs", "text/javascript"), ("/fanfare.mjs", "text/javascript")]
+    {
+        let page = get(&server, path);
+        assert_eq!(page.status, 200, "{path}");
+        assert_eq!(page.header("content-type"), Some(&*format!("{content_type}; charset=utf-8")), "{path}");
+        let head = Wire::connect(server.address).request(&format!("HEAD {path} HTTP/1.1\r\nhost: a\r\n\r\n"));
+        assert_eq!((head.status, head.header("content-length")), (200, Some(&*page.body.len().to_string())));
+    }
+    for path in ["/nothing", "/socket", "/echo", "/admin/broadcast", "/assets/a.txt"] {
+        assert_eq!(get(&server, path).status, 404, "{path}");
+    }
+    let post = Wire::connect(server.address).request("POST /admin/disconnect HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(post.status, 404, "without --admin nobody acts from outside");
+}
+
+#[test]
+fn a_taken_port_is_an_error_that_says_so() {
+    let _watch = watch();
+    let server = Serving::start(&["--workers", "1"]);
+    let taken = server.address.to_string();
+    for workers in ["1", "2"] {
+        let output = fanfare(&["serve", "--listen", &taken, "--workers", workers]);
+        assert_eq!(output.status.code(), Some(1));
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(errors, format!("fanfare: {taken} is taken: another program listens there\n"));
+        assert!(output.stdout.is_empty());
+    }
+    assert_eq!(get(&server, "/health").status, 200);
+}
+
+#[test]
+fn what_it_cannot_serve_is_an_error_that_says_so() {
+    let _watch = watch();
+    let cases: [(&[&str], &str); 3] = [
+        (&["--assets", "/no/such/folder"], "/no/such/folder"),
+        (&["--assets", env!("CARGO_BIN_EXE_fanfare")], "is not a folder"),
+        (&["--origin", "example.com"], "example.com"),
+    ];
+    for (flags, named) in cases {
+        let output = fanfare(&[&["serve", "--listen", "127.0.0.1:0"], flags].concat());
+        assert_eq!(output.status.code(), Some(1), "{flags:?}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(errors.starts_with("fanfare: ") && errors.contains(named), "{errors}");
+    }
+}
+
+#[test]
+fn each_flag_of_serve_has_its_variable() {
+    let _watch = watch();
+    let mut command = serving::command(&["serve"]);
+    command.env("FANFARE_LISTEN", "127.0.0.1:0").env("FANFARE_WORKERS", "2").env("FANFARE_ECHO", "true");
+    command.env("FANFARE_ORIGIN", "//a.example,//b.example").env("FANFARE_CHANNELS_MAX", "1");
+    command.env("FANFARE_MESSAGE_MAX", "200").env("FANFARE_IDLE_TIMEOUT", "0.5");
+    let server = Serving::of(command);
+    let from = |origin: &str| {
+        let header = format!("origin: http://{origin}\r\n");
+        Wire::connect(server.address).request(&wire::handshake("/socket/websocket?vsn=2.0.0", &header)).status
+    };
+    assert_eq!([from("a.example"), from("b.example"), from("c.example")], [101, 101, 403]);
+    let mut client = wire::socket(server.address);
+    client.join("room:a");
+    let second = client.ask(&json!(["2", "2", "room:b", "phx_join", {}]));
+    assert_eq!(second[4], json!({ "status": "error", "response": { "reason": "too many channels joined" } }));
+    assert_eq!(client.close_code(), 1002, "idle");
+    let mut echo = wire::open(server.address, "/echo");
+    echo.text(&"x".repeat(200));
+    assert_eq!(echo.next().1.len(), 200);
+    echo.text(&"x".repeat(201));
+    assert_eq!(echo.close_code(), 1009);
+}
+
+/// A folder of this test's own, empty.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[test]
+#[cfg(unix)]
+fn assets_are_served_and_nothing_beside_them() {
+    let _watch = watch();
+    let outside = folder("assets-outside");
+    fs::write(outside.join("secret.txt"), "secret").unwrap();
+    let assets = outside.join("assets");
+    fs::create_dir_all(assets.join("below")).unwrap();
+    fs::write(assets.join("phoenix.mjs"), "export {};").unwrap();
+    fs::write(assets.join("below/a b.txt"), "text").unwrap();
+    fs::write(assets.join("raw.bin"), "raw").unwrap();
+    std::os::unix::fs::symlink(outside.join("secret.txt"), assets.join("link.txt")).unwrap();
+    std::os::unix::fs::symlink(&outside, assets.join("up")).unwrap();
+    std::os::unix::fs::symlink("raw.bin", assets.join("inside.bin")).unwrap();
+    let server = Serving::start(&["--assets", assets.to_str().unwrap()]);
+    let found = [
+        ("/assets/phoenix.mjs", "text/javascript; charset=utf-8", "export {};"),
+        ("/assets/below/a%20b.txt", "text/plain; charset=utf-8", "text"),
+        ("/assets//below///a%20b.txt?v=1", "text/plain; charset=utf-8", "text"),
+        ("/assets/raw.bin", "application/octet-stream", "raw"),
+        ("/assets/inside.bin", "application/octet-stream", "raw"),
+    ];
+    for (path, content_type, body) in found {
+        let reply = get(&server, path);
+        assert_eq!((reply.status, reply.header("content-type"), &*reply.body), (200, Some(content_type), body));
+    }
+    for path in ["/assets/link.txt", "/assets/up/secret.txt", "/assets/none", "/assets/", "/assets/below", "/assets"] {
+        assert_eq!(get(&server, path).status, 404, "{path}");
+    }
+    let absolute = format!("/assets/{}", outside.join("secret.txt").display());
+    assert_eq!(get(&server, &absolute).status, 404);
+    let leading_out = [
+        "/assets/../secret.txt",
+        "/assets/below/../../secret.txt",
+        "/assets/%2e%2e/secret.txt",
+        "/assets/%2e%2e%2fsecret.txt",
+        "/assets/..%5csecret.txt",
+        "/assets/%2fetc%2fpasswd",
+        "/assets/secret.txt%00",
+    ];
+    for path in leading_out {
+        let reply = get(&server, path);
+        assert!(matches!(reply.status, 400 | 404) && reply.body.is_empty(), "{path}: {reply:?}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn it_stops_in_order_when_told_to() {
+    let _watch = watch();
+    for signal in ["TERM", "INT"] {
+        let server = Serving::start(&["--workers", "2"]);
+        let mut clients: Vec<Wire> = (0..4).map(|_| wire::socket(server.address)).collect();
+        clients.iter_mut().for_each(|client| client.join("room:a"));
+        server.signal(signal);
+        clients.into_iter().for_each(|mut client| assert_eq!(client.close_code(), 1012));
+        let (status, output, errors) = server.wait();
+        assert_eq!((status.code(), &*output), (Some(0), ""), "{signal}: {errors}");
+        assert!(errors.starts_with("fanfare: stopping"), "{errors}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_second_signal_stops_it_at_once() {
+    let _watch = watch();
+    let server = Serving::start(&[]);
+    // It is told to go, and does not.
+    let mut stubborn = wire::socket(server.address);
+    stubborn.heartbeat();
+    server.signal("TERM");
+    assert_eq!(stubborn.next().0, wire::CLOSE);
+    server.signal("TERM");
+    assert_eq!(server.wait().0.code(), Some(1));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn without_descriptors_left_clients_wait_until_others_go() {
+    let _watch = watch();
+    let program =
+        format!("ulimit -n 48 && exec {} serve --listen 127.0.0.1:0 --workers 1", env!("CARGO_BIN_EXE_fanfare"));
+    let mut command = Command::new("sh");
+    command.args(["-c", &program]);
+    let server = Serving::of(command);
+    let mut clients: Vec<Wire> = (0..100).map(|_| Wire::connect(server.address)).collect();
+    for client in &mut clients {
+        client.send("GET /health HTTP/1.1\r\nhost: a\r\n\r\n");
+    }
+    // They are accepted in their order, and each that goes makes room for one more.
+    for mut client in clients {
+        assert_eq!(client.reply_to(true).status, 200);
+    }
 }
