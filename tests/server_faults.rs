@@ -10,7 +10,9 @@ use fanfare::net::CheckOrigin;
 use fanfare::net::http::Response;
 use fanfare::net::server::{Echo, Options, RawOut, RawSocket, Server, SlowClient};
 use fanfare::net::websocket::CloseCode;
+use fanfare::{Context, Message, PubSub};
 use serde_json::json;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -476,6 +478,42 @@ fn a_server_goes_and_its_engine_stays() {
     }
     // Other tests of this process open some meanwhile; what a server leaves would be three for each.
     assert!(descriptors() < before + 40 || cfg!(not(target_os = "linux")), "{before} descriptors, {}", descriptors());
+}
+
+#[test]
+fn what_cannot_serve_says_so_and_does_not_wait() {
+    let _watch = watch();
+    let listen = |pubsub: &PubSub| {
+        let server = Server::builder(wire::endpoint(pubsub)).listen("127.0.0.1:0".parse().unwrap());
+        server.map(|server| server.address()).map_err(|error| error.kind())
+    };
+    let parking = PubSub::builder().workers(1).build().unwrap();
+    assert_eq!(listen(&parking), Err(ErrorKind::Unsupported));
+    let pubsub = wire::engine(2);
+    let (say, said) = channel();
+    let endpoint = wire::endpoint(&pubsub);
+    let on_worker = pubsub
+        .subscriber()
+        .handler(move |_: &Message, _: &mut Context<'_>| {
+            let server = Server::builder(endpoint.clone()).listen("127.0.0.1:0".parse().unwrap());
+            say.send(server.err().map(|error| error.kind())).unwrap();
+        })
+        .unwrap();
+    on_worker.subscribe("go").unwrap();
+    // From a worker's own broadcast, not from one that is delivered in place.
+    let relay = pubsub.clone();
+    let first = pubsub
+        .subscriber()
+        .handler(move |_: &Message, _: &mut Context<'_>| {
+            relay.broadcast("go", "go", json!({})).unwrap();
+        })
+        .unwrap();
+    first.subscribe("first").unwrap();
+    pubsub.broadcast("first", "first", json!({})).unwrap();
+    assert_eq!(said.recv().unwrap(), Some(ErrorKind::Deadlock));
+    drop((on_worker, first));
+    pubsub.shutdown(Duration::from_secs(10)).unwrap();
+    assert_eq!(listen(&pubsub), Err(ErrorKind::Other));
 }
 
 #[test]

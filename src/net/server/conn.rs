@@ -35,6 +35,9 @@ pub(super) struct Conn {
     pub(super) paused: bool,
 }
 
+// An idle connection is this and its `Wire`, and what the system and its socket keep.
+const _: () = assert!(size_of::<Conn>() <= 208 && size_of::<Wire>() <= 112);
+
 /// What a connection is in the middle of.
 pub(super) enum Phase {
     /// A request, of which this has come.
