@@ -1,7 +1,10 @@
 //! The load program, run as `cargo xtask load` runs it, with few connections.
 #![cfg(target_os = "linux")]
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output};
+use std::thread;
 
 fn load(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_fanfare-load")).args(arguments).output().expect("the program was built")
@@ -38,4 +41,92 @@ fn arguments_without_sense_are_code_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("Usage: fanfare-load run"), "{arguments:?}");
     }
+}
+
+/// What the program says to a server with a fault: of each burst of two, connection 1 gets what `spoil` leaves.
+fn against(spoil: fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>) -> Output {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || serve(&listener, spoil));
+    let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/elsewhere.sh");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_fanfare-load"));
+    program.args(["run", "--quick", "--cases", "3x2", "--workers", "1", "--server", server]);
+    program.env("SERVER_ADDRESS", address).output().expect("the program was built")
+}
+
+/// Serves three connections until the first hangs up.
+fn serve(listener: &TcpListener, spoil: fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>) {
+    let mut streams: Vec<TcpStream> = (0..3).map(|_| listener.accept().unwrap().0).collect();
+    for stream in &mut streams {
+        assert!(read(stream).starts_with(b"GET "));
+        let upgrade = "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        stream.write_all(upgrade.as_bytes()).unwrap();
+        assert!(texts(&read(stream))[0].contains("phx_join"));
+        let reply = r#"["1","1","bench:load","phx_reply",{"status":"ok","response":{}}]"#;
+        stream.write_all(&frame(reply)).unwrap();
+    }
+    loop {
+        let burst = texts(&read(&mut streams[0]));
+        if burst.is_empty() {
+            return;
+        }
+        let frames: Vec<Vec<u8>> =
+            burst.iter().map(|push| frame(&push.replacen(r#"["1","2""#, "[null,null", 1))).collect();
+        for (at, stream) in streams.iter_mut().enumerate() {
+            let frames = if at == 1 { spoil(frames.clone()) } else { frames.clone() };
+            // The client hangs up when it has found the fault.
+            drop(stream.write_all(&frames.concat()));
+        }
+    }
+}
+
+/// What one read returns; nothing when the client has gone.
+fn read(stream: &mut TcpStream) -> Vec<u8> {
+    let mut buffer = vec![0; 4096];
+    let count = stream.read(&mut buffer).unwrap_or(0);
+    buffer.truncate(count);
+    buffer
+}
+
+/// A text frame of fewer than 126 bytes.
+fn frame(text: &str) -> Vec<u8> {
+    [&[0x81, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
+}
+
+/// The texts of the masked frames of `bytes`.
+fn texts(mut bytes: &[u8]) -> Vec<String> {
+    let mut texts = Vec::new();
+    while let [0x81, length, rest @ ..] = bytes {
+        let (mask, rest) = rest.split_at(4);
+        let (body, rest) = rest.split_at(usize::from(length & 0x7f));
+        let text = body.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+        texts.push(String::from_utf8(text).unwrap());
+        bytes = rest;
+    }
+    texts
+}
+
+#[test]
+fn a_server_that_delivers_all_is_code_0() {
+    let output = against(|frames| frames);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_lost_delivery_is_code_1() {
+    let output = against(|frames| frames[1..].to_vec());
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("connection 1 got broadcast 1 instead of 0"), "{errors}");
+}
+
+#[test]
+fn a_delivery_out_of_order_is_code_1() {
+    let output = against(|mut frames| {
+        frames.swap(0, 1);
+        frames
+    });
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("OUT OF ORDER: connection 1 got broadcast 1 instead of 0"), "{errors}");
 }
