@@ -194,6 +194,12 @@ impl EndpointBuilder {
     }
 }
 
+impl Inner {
+    pub(super) fn workers(&self) -> usize {
+        self.pubsub.workers()
+    }
+}
+
 impl Endpoint {
     /// Begins an endpoint on an engine.
     pub fn builder(pubsub: PubSub) -> EndpointBuilder {

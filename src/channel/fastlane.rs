@@ -15,16 +15,20 @@ use crate::{Context, Handler, Message};
 use bytes::Bytes;
 
 /// A frame that many connections share, and what it is on their wire.
+///
+/// The bytes are there once. What counts the references to them is there once for each worker, so that no line is
+/// written by two workers for each delivery.
 #[derive(Debug)]
 pub struct Encoded {
     frame: Frame,
     wire: OnceLock<Bytes>,
+    handles: Box<[OnceLock<Bytes>]>,
 }
 
 impl Encoded {
-    /// Of a frame.
-    pub(super) fn new(frame: Frame) -> Self {
-        Encoded { frame, wire: OnceLock::new() }
+    /// Of a frame, for so many workers.
+    pub(super) fn new(frame: Frame, workers: usize) -> Self {
+        Encoded { frame, wire: OnceLock::new(), handles: (0..workers).map(|_| OnceLock::new()).collect() }
     }
 
     /// The frame.
@@ -32,10 +36,11 @@ impl Encoded {
         &self.frame
     }
 
-    /// The frame as a transport's wire has it: made by the first that asks, shared by all. A process has one kind of
-    /// wire, WebSocket's.
-    pub fn wire(&self, make: impl FnOnce(&Frame) -> Bytes) -> &Bytes {
-        self.wire.get_or_init(|| make(&self.frame))
+    /// The frame as a transport's wire has it, for a connection of that worker: made by the first that asks, shared by
+    /// all. A process has one kind of wire, WebSocket's.
+    pub fn wire(&self, worker: usize, make: impl FnOnce(&Frame) -> Bytes) -> Bytes {
+        let wire = || self.wire.get_or_init(|| make(&self.frame)).clone();
+        self.handles[worker].get_or_init(|| Bytes::from_owner(wire())).clone()
     }
 }
 
@@ -45,7 +50,7 @@ pub(super) struct Frames {
     /// Whose slots these are, by where it lies. A channel that gets the broadcast was joined before it was made, so its
     /// endpoint and the one that made it were there at one time.
     endpoint: usize,
-    slots: Box<[OnceLock<Option<Arc<Encoded>>>]>,
+    slots: Box<[OnceLock<Option<Encoded>>]>,
     /// Those of other endpoints on the same engine, whose channels are on the topic too.
     others: Mutex<Vec<Arc<Frames>>>,
 }
@@ -61,11 +66,11 @@ impl Frames {
         Frames { endpoint: number_of(endpoint), slots, others: Mutex::new(Vec::new()) }
     }
 
-    /// The frame for a channel of `endpoint`; `None` if the message can't be encoded for it.
-    fn encoded(&self, slot: usize, message: &Message, endpoint: &Arc<Inner>) -> Option<Arc<Encoded>> {
+    /// Calls `with` with the frame for a channel of `endpoint`; not if the message can't be encoded for it.
+    fn encoded(&self, slot: usize, message: &Message, endpoint: &Arc<Inner>, with: impl FnMut(&Encoded)) {
         let number = number_of(endpoint);
         if self.endpoint == number {
-            return self.own(slot, message, endpoint);
+            return self.own(slot, message, endpoint).into_iter().for_each(with);
         }
         let frames = {
             let mut others = self.others.lock();
@@ -76,19 +81,19 @@ impl Frames {
                 frames
             })
         };
-        frames.own(slot, message, endpoint)
+        frames.own(slot, message, endpoint).into_iter().for_each(with);
     }
 
-    fn own(&self, slot: usize, message: &Message, endpoint: &Inner) -> Option<Arc<Encoded>> {
+    fn own(&self, slot: usize, message: &Message, endpoint: &Inner) -> Option<&Encoded> {
         let make = || {
             let serializer = &endpoint.serializers[slot];
             // A panic must not go on: it would end the receiver that happened to come first, and then the next.
             let frame = guarded::encode(|| serializer.broadcast(message.topic(), message.event(), message.payload()));
             let counter = if frame.is_ok() { &endpoint.counters.encoded } else { &endpoint.counters.unencodable };
             counter.fetch_add(1, Ordering::Relaxed);
-            frame.ok().map(|frame| Arc::new(Encoded::new(frame)))
+            frame.ok().map(|frame| Encoded::new(frame, endpoint.workers()))
         };
-        self.slots.get(slot)?.get_or_init(make).clone()
+        self.slots.get(slot)?.get_or_init(make).as_ref()
     }
 }
 
@@ -124,9 +129,8 @@ impl Handler for Fastlane {
             Cell::post(&self.cell, Job::Out(message.clone()));
             return;
         }
-        if let Some(encoded) = frames.encoded(self.slot, message, self.cell.endpoint.inner()) {
-            sockets::send_here(self.key, Out::Shared(encoded));
-        }
+        let send = |encoded: &Encoded| sockets::send_here(self.key, Out::Shared(encoded));
+        frames.encoded(self.slot, message, self.cell.endpoint.inner(), send);
     }
 }
 

@@ -62,7 +62,7 @@ struct JoiningEntry {
     /// The join of the channel that this one takes the place of.
     old: Option<Scalar>,
     /// What that one had still to say.
-    leftovers: Vec<Out>,
+    leftovers: Vec<Frame>,
 }
 
 /// What a machine is made of.
@@ -118,7 +118,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn send(&mut self, out: Out) {
+    pub(super) fn send(&mut self, out: Out<'_>) {
         if !self.closed {
             self.transport.send(out);
         }
@@ -303,8 +303,8 @@ impl Machine {
 
     /// What comes behind the reply to a join that takes the place of an older one: what that had still to say, and its
     /// close.
-    fn follow_up(&mut self, old: Option<&Scalar>, leftovers: Vec<Out>, topic: &str) {
-        leftovers.into_iter().for_each(|out| self.send(out));
+    fn follow_up(&mut self, old: Option<&Scalar>, leftovers: Vec<Frame>, topic: &str) {
+        leftovers.into_iter().for_each(|frame| self.send(Out::Frame(frame)));
         self.tell_end(old, topic, true);
     }
 
@@ -330,7 +330,7 @@ impl Machine {
         if let Some(Entry { status: Status::Joining(joining), .. }) = self.channels.get_mut(&cell.topic)
             && joining.old.is_some()
         {
-            joining.leftovers.push(Out::Frame(frame));
+            joining.leftovers.push(frame);
         }
     }
 

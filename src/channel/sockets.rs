@@ -42,14 +42,14 @@ impl Drop for Registry {
 
 /// Something for a connection's client.
 #[derive(Debug, Clone)]
-pub enum Out {
+pub enum Out<'a> {
     /// For it alone.
     Frame(Frame),
     /// For others too: the bytes are shared.
-    Shared(Arc<Encoded>),
+    Shared(&'a Encoded),
 }
 
-impl Out {
+impl Out<'_> {
     /// The frame.
     pub fn frame(&self) -> &Frame {
         match self {
@@ -62,7 +62,7 @@ impl Out {
 /// What carries a connection's frames. It belongs to the connection's worker, and never waits.
 pub trait Transport: 'static {
     /// Queues something for the client, behind all that was queued before.
-    fn send(&mut self, out: Out);
+    fn send(&mut self, out: Out<'_>);
 
     /// The connection ends: nothing is sent any more but what is queued. The machine has gone.
     fn close(&mut self, why: Close);
@@ -195,7 +195,7 @@ pub(super) fn with(key: u64, f: impl FnOnce(&mut Machine)) {
 }
 
 /// Sends a connection of this thread something, if it is still there.
-pub(super) fn send_here(key: u64, out: Out) {
+pub(super) fn send_here(key: u64, out: Out<'_>) {
     MACHINES.with_borrow_mut(|Registry(machines)| {
         if let Some(machine) = machines.get_mut(DefaultKey::from(KeyData::from_ffi(key))) {
             machine.send(out);

@@ -89,7 +89,7 @@ pub enum Event {
 struct Wire(Sender<Event>);
 
 impl Transport for Wire {
-    fn send(&mut self, out: Out) {
+    fn send(&mut self, out: Out<'_>) {
         let event = match out.frame() {
             Frame::Text(text) => {
                 Event::Text(serde_json::from_slice(text).unwrap_or_else(|_| Value::String("no JSON".to_owned())))

@@ -135,15 +135,18 @@ impl Wire {
 }
 
 /// A channel connection's way to its client.
-pub(super) struct ChannelWire(pub(super) Rc<Wire>);
+pub(super) struct ChannelWire {
+    pub(super) wire: Rc<Wire>,
+    pub(super) worker: usize,
+}
 
 impl Transport for ChannelWire {
-    fn send(&mut self, out: Out) {
+    fn send(&mut self, out: Out<'_>) {
         let bytes = match &out {
             Out::Frame(frame) => wire_of(frame),
-            Out::Shared(encoded) => encoded.wire(wire_of).clone(),
+            Out::Shared(encoded) => encoded.wire(self.worker, wire_of),
         };
-        self.0.push(bytes);
+        self.wire.push(bytes);
     }
 
     fn close(&mut self, why: Close) {
@@ -155,7 +158,7 @@ impl Transport for ChannelWire {
             // And whatever else: the server can't go on with it.
             _ => Some(close(CloseCode::INTERNAL_ERROR, "")),
         };
-        self.0.end(frame);
+        self.wire.end(frame);
     }
 }
 

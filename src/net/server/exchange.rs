@@ -116,7 +116,7 @@ impl NetReactor {
                 (Some(Ok(_)), Ok(_)) if conn.ended => return Stay::No,
                 (Some(Ok(accepted)), Ok(accept)) => {
                     conn.wire.push_always(switching_protocols(&accept, subprotocol.as_deref()));
-                    let wire = Box::new(ChannelWire(conn.wire.clone()));
+                    let wire = Box::new(ChannelWire { wire: conn.wire.clone(), worker: this.worker() });
                     let key = server.endpoint.open(this.worker(), accepted, wire);
                     conn.phase = Phase::Channels(Decoder::new(), key);
                     return this.begin_messages(server, conn, token, behind);
