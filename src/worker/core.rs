@@ -318,6 +318,8 @@ impl Core {
                     }
                 }
                 Deferred::Barrier(barrier) => {
+                    // Whoever waited for it looks at the counts.
+                    self.count_gone(engine);
                     self.count_subscriptions(me);
                     barrier.reach();
                 }

@@ -1,9 +1,9 @@
-//! HTTP/1.1 without I/O, as much as the transports need: the head of a request, the WebSocket handshake, responses with
-//! a length.
+//! HTTP/1.1 without I/O, as much as the transports need: the head of a request, the WebSocket handshake, responses
+//! with a length.
 //!
-//! [`parse`] is called with all that has come of a request so far, until it gives a [`Request`]. [`Request::body`] says
-//! how its body is framed. [`upgrade`] checks a handshake; [`switching_protocols`] accepts it and [`Response`] answers
-//! everything else.
+//! [`parse`] is called with all that has come of a request so far, until it gives a [`Request`]. [`Request::body`]
+//! says how its body is framed. [`upgrade()`] checks a handshake; [`switching_protocols`] accepts it and [`Response`]
+//! answers everything else.
 //!
 //! ```
 //! use fanfare::net::http::{HeadLimits, Parsed, Response, parse};
@@ -19,8 +19,8 @@
 //! # What is refused
 //!
 //! What leaves open where a request ends, since two servers could see two requests in it: both a length and a transfer
-//! coding, two lengths that differ, white space before a colon, a folded line. And a head over the limits; a request of
-//! HTTP/1.1 without exactly one `host`; a version other than 1.0 and 1.1.
+//! coding, two lengths that differ, white space before a colon, a folded line. And a head over the limits; a request
+//! of HTTP/1.1 without exactly one `host`; a version other than 1.0 and 1.1.
 
 mod error;
 mod path;

@@ -86,7 +86,7 @@ impl Response {
     }
 }
 
-/// The response that opens a WebSocket: `accept` is what [`upgrade`](super::upgrade) gave.
+/// The response that opens a WebSocket: `accept` is what [`upgrade`](super::upgrade()) gave.
 #[must_use]
 pub fn switching_protocols(accept: &str, subprotocol: Option<&str>) -> Bytes {
     let mut bytes = BytesMut::with_capacity(192);

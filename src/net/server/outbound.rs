@@ -12,8 +12,8 @@ use std::io::{self, IoSlice, Write};
 
 /// Frames in one write.
 const SLICES: usize = 64;
-/// Frames of up to so many bytes together are copied into one piece, which costs less than the system's own gathering of
-/// small pieces.
+/// Frames of up to so many bytes together are copied into one piece, which costs less than the system's own gathering
+/// of small pieces.
 const JOINED: usize = 16 << 10;
 
 thread_local! {

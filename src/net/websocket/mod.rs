@@ -6,7 +6,7 @@
 //! bytes and no heap.
 //!
 //! Frames for the way back are made once and written to any number of sockets, since a server masks nothing:
-//! [`text`], [`binary`], [`frame`], [`close`], [`ping`], [`pong`], or [`header`] for a payload that lies elsewhere.
+//! [`text`], [`binary`], [`frame`], [`close()`], [`ping`], [`pong`], or [`header()`] for a payload that lies elsewhere.
 //!
 //! ```
 //! use fanfare::net::websocket::{Decoder, Event, Limits, text};
