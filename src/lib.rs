@@ -63,6 +63,8 @@ pub mod channel;
 #[cfg(all(feature = "server", not(fanfare_loom)))]
 pub mod net;
 #[cfg(not(fanfare_loom))]
+pub mod presence;
+#[cfg(not(fanfare_loom))]
 mod pubsub;
 
 #[cfg(not(fanfare_loom))]

@@ -1,0 +1,3 @@
+//! Presence: who is online where.
+
+pub mod crdt;
