@@ -53,6 +53,7 @@
 )]
 
 mod message;
+pub mod presence;
 mod subscriber;
 mod sync;
 mod topic;
@@ -63,7 +64,7 @@ pub mod channel;
 #[cfg(all(feature = "server", not(fanfare_loom)))]
 pub mod net;
 #[cfg(not(fanfare_loom))]
-pub mod presence;
+mod pool;
 #[cfg(not(fanfare_loom))]
 mod pubsub;
 
@@ -86,6 +87,7 @@ pub use {
 #[cfg(any(fanfare_loom, fuzzing))]
 pub mod internals {
     pub use crate::message::refs;
+    pub use crate::presence::map::{meta, owner, room as presence_room, signal};
     pub use crate::subscriber::{notify, ready, ring};
     pub use crate::sync::{AtomicU32, Mutex, Parker};
     pub use crate::topic::state;

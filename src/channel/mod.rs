@@ -18,7 +18,6 @@ mod fastlane;
 mod frame;
 mod guarded;
 mod machine;
-mod pool;
 mod router;
 mod scalar;
 pub mod serializer;

@@ -70,6 +70,7 @@ pub struct Typed(Arc<dyn Value>);
 /// A value, and its encoding once somebody has asked for it.
 struct WithEncoding<T> {
     json: OnceLock<Result<Bytes, EncodeError>>,
+    encode: fn(&T) -> Result<Bytes, EncodeError>,
     value: T,
 }
 
@@ -78,16 +79,13 @@ trait Value: Send + Sync {
     fn json(&self) -> &Result<Bytes, EncodeError>;
 }
 
-impl<T: Serialize + Any + Send + Sync> Value for WithEncoding<T> {
+impl<T: Any + Send + Sync> Value for WithEncoding<T> {
     fn value(&self) -> &dyn Any {
         &self.value
     }
 
     fn json(&self) -> &Result<Bytes, EncodeError> {
-        self.json.get_or_init(|| match serde_json::to_vec(&self.value) {
-            Ok(json) => Ok(json.into()),
-            Err(error) => Err(EncodeError::Failed(error.to_string().into())),
-        })
+        self.json.get_or_init(|| (self.encode)(&self.value))
     }
 }
 
@@ -154,7 +152,15 @@ impl Payload {
     /// A Rust value. Receivers in the process downcast it at no cost; it is encoded at most once, when the first
     /// receiver asks for its JSON.
     pub fn typed<T: Serialize + Any + Send + Sync>(value: T) -> Payload {
-        Payload::Typed(Typed(Arc::new(WithEncoding { json: OnceLock::new(), value })))
+        Payload::encoded_by(value, |value| match serde_json::to_vec(value) {
+            Ok(json) => Ok(json.into()),
+            Err(error) => Err(EncodeError::Failed(error.to_string().into())),
+        })
+    }
+
+    /// As [`typed`](Self::typed), for a value that has a way of its own to be encoded as JSON.
+    pub(crate) fn encoded_by<T: Any + Send + Sync>(value: T, encode: fn(&T) -> Result<Bytes, EncodeError>) -> Payload {
+        Payload::Typed(Typed(Arc::new(WithEncoding { json: OnceLock::new(), encode, value })))
     }
 
     /// The typed value, if it is a `T`.

@@ -72,6 +72,9 @@ macro_rules! mutated {
 #[allow(hidden_glob_reexports, reason = "the macro `fence!` beside the function of that name")]
 pub(crate) use {fence, mutated, ord};
 
+/// A text that is shared. It never changes and no protocol rests on its count, so the model checker need not see it.
+pub type Text = std::sync::Arc<str>;
+
 /// Blocks one thread until somebody wakes it: the [`Waker`](std::task::Waker) of those who wait without an async
 /// runtime.
 ///

@@ -186,3 +186,9 @@ impl<T> Mutex<T> {
         self.0.lock().expect("a model that panics is over")
     }
 }
+
+/// A number that was never given before in this process.
+pub fn unique_number() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

@@ -89,3 +89,10 @@ pub mod thread_hint {
         })
     }
 }
+
+/// A number that was never given before in this process.
+pub fn unique_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: the numbers must differ, nothing more.
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

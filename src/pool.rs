@@ -1,4 +1,4 @@
-//! The threads on which callbacks of channels run: a bounded pool that grows when all are busy.
+//! The threads on which callbacks of users run: a bounded pool that grows when all are busy.
 //!
 //! A job goes to a thread that waits, or else to a new one, up to the bound; past it, jobs wait in order. A thread that
 //! has waited for [`KEPT`] without a job ends. All state is under one lock, which is never held while a job runs.

@@ -1,0 +1,300 @@
+//! What is told: diffs, states, and what callers see of a room.
+
+use super::Meta;
+use super::map::entries::{Entry, Snapshot};
+use super::map::room::Change;
+use crate::message::Payload;
+use crate::sync::Text;
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+
+/// A key and some of its metas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Present {
+    key: Text,
+    metas: Vec<Meta>,
+    /// The JSON of what was fetched, without its braces.
+    extra: Option<Box<str>>,
+}
+
+impl Present {
+    /// The key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The metas, in no particular order. In a diff there is at least one; none means that the key has gone.
+    pub fn metas(&self) -> &[Meta] {
+        &self.metas
+    }
+}
+
+impl From<(Text, Vec<Meta>)> for Present {
+    fn from((key, metas): (Text, Vec<Meta>)) -> Self {
+        Present { key, metas, extra: None }
+    }
+}
+
+/// Groups by key, in the order in which keys first come.
+fn grouped<'a>(metas: impl Iterator<Item = (&'a Text, &'a Meta)>) -> Vec<Present> {
+    let mut all: Vec<Present> = Vec::with_capacity(metas.size_hint().0);
+    // Presences of a key that are there at one time share its text.
+    let mut places = HashMap::<*const u8, usize, foldhash::fast::RandomState>::default();
+    for (key, meta) in metas {
+        let place = *places.entry(key.as_ptr()).or_insert(all.len());
+        match all.get_mut(place) {
+            Some(present) => present.metas.push(meta.clone()),
+            None => all.push(Present { key: key.clone(), metas: vec![meta.clone()], extra: None }),
+        }
+    }
+    all
+}
+
+/// A change of who is present on a topic: the payload of `presence_diff`.
+///
+/// As JSON it is `{"joins": {KEY: {"metas": [META, ..]}, ..}, "leaves": {..}}`. An update is a join of the new meta and
+/// a leave of the old one; joins are applied first, so the key never vanishes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Diff {
+    joins: Vec<Present>,
+    leaves: Vec<Present>,
+}
+
+impl Diff {
+    /// Those that have come.
+    pub fn joins(&self) -> &[Present] {
+        &self.joins
+    }
+
+    /// Those that have gone.
+    pub fn leaves(&self) -> &[Present] {
+        &self.leaves
+    }
+
+    pub(super) fn of(joins: &[Change], leaves: &[Change]) -> Self {
+        let group = |changes: &[Change]| grouped(changes.iter().map(|change| (&change.key, &change.meta)));
+        Diff { joins: group(joins), leaves: group(leaves) }
+    }
+
+    /// The parts of one as a whole.
+    pub(super) fn joined(parts: Vec<Diff>) -> Self {
+        parts
+            .into_iter()
+            .reduce(|mut whole, mut part| {
+                whole.joins.append(&mut part.joins);
+                whole.leaves.append(&mut part.leaves);
+                whole
+            })
+            .unwrap_or_default()
+    }
+
+    pub(super) fn sides_mut(&mut self) -> [&mut Vec<Present>; 2] {
+        [&mut self.joins, &mut self.leaves]
+    }
+
+    /// As the payload of a message: a typed value in process, JSON on the wire.
+    pub(super) fn into_payload(self) -> Payload {
+        Payload::encoded_by(self, |diff| Ok(diff.json()))
+    }
+
+    fn json(&self) -> Bytes {
+        let metas = self.joins.iter().chain(&self.leaves).flat_map(|present| &present.metas);
+        let size: usize = metas.map(|meta| meta.json().len() + 32).sum();
+        let mut json = Vec::with_capacity(size + 64);
+        json.extend_from_slice(b"{\"joins\":");
+        write_all(&mut json, &self.joins);
+        json.extend_from_slice(b",\"leaves\":");
+        write_all(&mut json, &self.leaves);
+        json.push(b'}');
+        json.into()
+    }
+}
+
+fn write_all(json: &mut Vec<u8>, all: &[Present]) {
+    json.push(b'{');
+    for (place, present) in all.iter().enumerate() {
+        if place > 0 {
+            json.push(b',');
+        }
+        write(json, &present.key, present.metas.iter(), present.extra.as_deref());
+    }
+    json.push(b'}');
+}
+
+fn write<'a>(json: &mut Vec<u8>, key: &str, metas: impl Iterator<Item = &'a Meta>, extra: Option<&str>) {
+    write_key(json, key);
+    json.extend_from_slice(b":{\"metas\":[");
+    for (place, meta) in metas.enumerate() {
+        if place > 0 {
+            json.push(b',');
+        }
+        json.extend_from_slice(meta.json().as_bytes());
+    }
+    json.push(b']');
+    if let Some(extra) = extra {
+        json.push(b',');
+        json.extend_from_slice(extra.as_bytes());
+    }
+    json.push(b'}');
+}
+
+fn write_key(json: &mut Vec<u8>, key: &str) {
+    if key.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        serde_json::to_writer(json, key).expect("a string has JSON, and memory takes it");
+    } else {
+        json.push(b'"');
+        json.extend_from_slice(key.as_bytes());
+        json.push(b'"');
+    }
+}
+
+/// Presences that a `fetch` may add to: those of a diff, or of a state.
+#[derive(Debug)]
+pub struct Batch {
+    pub(super) all: Vec<Fetched>,
+}
+
+/// A key of a [`Batch`].
+#[derive(Debug)]
+pub struct Fetched {
+    present: Present,
+    /// What is to be told beside the metas. A field `metas` is ignored.
+    pub extra: Map<String, Value>,
+}
+
+impl Batch {
+    /// Of each key of some sides of a diff, once.
+    pub(super) fn of<'a>(all: impl Iterator<Item = &'a Present>) -> Self {
+        let mut places = HashMap::<&str, usize, foldhash::quality::RandomState>::default();
+        let mut batch: Vec<Fetched> = Vec::new();
+        for present in all {
+            let place = *places.entry(&present.key).or_insert(batch.len());
+            match batch.get_mut(place) {
+                Some(fetched) => fetched.present.metas.extend(present.metas.iter().cloned()),
+                None => batch.push(Fetched { present: present.clone(), extra: Map::new() }),
+            }
+        }
+        Batch { all: batch }
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|fetched| fetched.present.key())
+    }
+
+    /// The keys, their metas, and what is to be told beside them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Fetched> {
+        self.all.iter_mut()
+    }
+
+    /// Each key, and what was fetched for it.
+    pub(super) fn into_parts(self) -> Vec<(Present, Map<String, Value>)> {
+        self.all.into_iter().map(|Fetched { present, extra }| (present, extra)).collect()
+    }
+
+    /// Puts what was fetched beside the metas.
+    pub(super) fn apply<'a>(self, all: impl Iterator<Item = &'a mut Present>) {
+        let mut extras = HashMap::<Text, Box<str>, foldhash::quality::RandomState>::default();
+        for Fetched { present, mut extra } in self.all {
+            extra.remove("metas");
+            if let Ok(json) = serde_json::to_string(&extra)
+                && !extra.is_empty()
+            {
+                extras.insert(present.key, json[1..json.len() - 1].into());
+            }
+        }
+        all.for_each(|present| present.extra = extras.get(&present.key).cloned());
+    }
+}
+
+impl Fetched {
+    /// The key.
+    pub fn key(&self) -> &str {
+        &self.present.key
+    }
+
+    /// The metas, of both sides of a diff.
+    pub fn metas(&self) -> &[Meta] {
+        &self.present.metas
+    }
+}
+
+/// Who is present on a topic, as of one moment.
+///
+/// It shares the room's memory and copies nothing: a change to the room copies the 256 presences around it, once. So
+/// keep it no longer than need be.
+#[derive(Debug, Clone, Default)]
+pub struct Presences {
+    pub(super) snapshot: Snapshot,
+    pub(super) keys: usize,
+}
+
+impl Presences {
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys
+    }
+
+    /// Whether nobody is there.
+    pub fn is_empty(&self) -> bool {
+        self.keys == 0
+    }
+
+    /// How many metas there are.
+    pub fn metas(&self) -> usize {
+        self.snapshot.len()
+    }
+
+    /// The keys, in no particular order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.snapshot.heads().map(|entry| &*entry.key)
+    }
+
+    /// Each key with its metas, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &Meta> + Clone)> {
+        self.snapshot.heads().map(|head| (&*head.key, self.snapshot.chain(head).map(|entry| &entry.meta)))
+    }
+
+    /// As JSON: `{KEY: {"metas": [META, ..]}, ..}`.
+    pub fn json(&self) -> Bytes {
+        state_json(&self.snapshot)
+    }
+}
+
+/// All of a state, as JSON.
+pub(super) fn state_json(snapshot: &Snapshot) -> Bytes {
+    let size: usize = snapshot.iter().map(|entry| entry.meta.json().len() + entry.key.len() + 16).sum();
+    let mut json = Vec::with_capacity(size + 2);
+    json.push(b'{');
+    for (place, head) in snapshot.heads().enumerate() {
+        if place > 0 {
+            json.push(b',');
+        }
+        write(&mut json, &head.key, snapshot.chain(head).map(|entry| &entry.meta), None);
+    }
+    json.push(b'}');
+    json.into()
+}
+
+/// Some presences, grouped by key.
+pub(super) fn present<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Present> {
+    grouped(entries.map(|entry| (&entry.key, &entry.meta)))
+}
+
+/// Presences as JSON.
+pub(super) fn present_json(all: &[Present]) -> Bytes {
+    let mut json = Vec::new();
+    write_all(&mut json, all);
+    json.into()
+}

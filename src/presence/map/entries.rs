@@ -1,0 +1,143 @@
+//! The presences of a room, in segments that snapshots share.
+//!
+//! Entries lie densely: a new one goes to the end, and the last one moves into the place of one that leaves. A snapshot
+//! takes a reference to each segment, so it costs a 256th of the entries and copies none. While it lives, the first
+//! change to a segment copies that one segment.
+//!
+//! - I1. Only the last segment is not full, and none is empty.
+//! - I2. A snapshot never changes.
+
+use super::meta::Meta;
+use crate::sync::{Arc, Text};
+
+/// Entries in a segment.
+pub const SEGMENT: usize = 256;
+/// No slot.
+pub const NONE: u32 = u32::MAX;
+
+/// One presence.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its key. Presences of one key share the text.
+    pub key: Text,
+    /// Its meta.
+    pub meta: Meta,
+    /// The room's number of it, which does not change while it moves.
+    pub id: u32,
+    /// The slots of the next and the previous presence with this key.
+    pub next: u32,
+    /// See `next`. The first one is that which has none.
+    pub prev: u32,
+    /// Its place among those that are in no diff yet, or [`NONE`].
+    pub fresh: u32,
+    /// The key's hash.
+    pub hash: u32,
+    /// What the meta's `phx_ref_prev` names was told.
+    pub told_prev: bool,
+}
+
+#[cfg(all(target_pointer_width = "64", not(fanfare_loom)))]
+const _: () = assert!(size_of::<Entry>() <= 56);
+
+type Segment = Arc<Vec<Entry>>;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct Entries {
+    segments: Vec<Segment>,
+    len: usize,
+}
+
+impl Entries {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The one in that slot.
+    pub fn at(&self, slot: u32) -> &Entry {
+        &self.segments[slot as usize / SEGMENT][slot as usize % SEGMENT]
+    }
+
+    /// The one in that slot, to be changed.
+    pub fn at_mut(&mut self, slot: u32) -> &mut Entry {
+        &mut own(&mut self.segments[slot as usize / SEGMENT])[slot as usize % SEGMENT]
+    }
+
+    /// Puts one at the end. Its slot is the number of those that were there.
+    pub fn push(&mut self, entry: Entry) {
+        if self.len.is_multiple_of(SEGMENT) {
+            // The first one grows as it needs to: most rooms are small.
+            let capacity = if self.len == 0 { 1 } else { SEGMENT };
+            self.segments.push(Arc::new(Vec::with_capacity(capacity)));
+        }
+        own(self.segments.last_mut().expect("one was pushed")).push(entry);
+        self.len += 1;
+    }
+
+    /// Takes one out. The last one comes into its slot, unless it was the last.
+    pub fn swap_remove(&mut self, slot: u32) -> Entry {
+        let segment = own(self.segments.last_mut().expect("there is an entry"));
+        let last = segment.pop().expect("no segment is empty");
+        if segment.is_empty() {
+            self.segments.pop();
+        }
+        self.len -= 1;
+        if slot as usize == self.len { last } else { std::mem::replace(self.at_mut(slot), last) }
+    }
+
+    /// All of them as they are now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { segments: self.segments.clone(), len: self.len }
+    }
+}
+
+/// The segment as its only holder's.
+fn own(segment: &mut Segment) -> &mut Vec<Entry> {
+    if Arc::get_mut(segment).is_none() {
+        let mut copy = Vec::with_capacity(SEGMENT);
+        copy.extend(segment.iter().cloned());
+        *segment = Arc::new(copy);
+    }
+    Arc::get_mut(segment).expect("nobody else has it")
+}
+
+/// The presences of a room at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    segments: Vec<Segment>,
+    len: usize,
+}
+
+impl Snapshot {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The one in that slot.
+    pub fn at(&self, slot: u32) -> &Entry {
+        &self.segments[slot as usize / SEGMENT][slot as usize % SEGMENT]
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> + Clone {
+        self.segments.iter().flat_map(|segment| segment.iter())
+    }
+
+    /// The first of each key.
+    pub fn heads(&self) -> impl Iterator<Item = &Entry> + Clone {
+        self.iter().filter(|entry| entry.prev == NONE)
+    }
+
+    /// Those of one key, from its first on.
+    pub fn chain<'a>(&'a self, head: &'a Entry) -> impl Iterator<Item = &'a Entry> + Clone {
+        std::iter::successors(Some(head), |entry| (entry.next != NONE).then(|| self.at(entry.next)))
+    }
+
+    /// Up to `max` of those in the slots below `end`, from above.
+    pub fn below(&self, end: usize, max: usize) -> impl Iterator<Item = &Entry> + Clone {
+        let end = end.min(self.len);
+        (end.saturating_sub(max)..end).rev().map(|slot| self.at(slot as u32))
+    }
+}

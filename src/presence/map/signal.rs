@@ -1,0 +1,189 @@
+//! What the sealer has to look at, and how it is woken.
+//!
+//! There are [`SHARDS`] shards, on every node as many. Each has a queue of rooms that are to be sealed at once; a topic
+//! is always of the same shard. The sealer is one thread: so diffs of one topic are published in their order, and
+//! nothing that a user's thread does waits for a publish.
+//!
+//! - I1. Whoever puts the first room into a shard's empty queue raises the shard's bit, after. So each room in a queue
+//!   is seen: either its queue's bit is up, or about to be.
+//! - I2. No wake-up is lost. The sealer goes to sleep under the lock under which bits are raised: it has seen the bit,
+//!   or who raises it sees that it sleeps and wakes it. A wake that comes before it sleeps is kept ([`Parker`]).
+//! - I3. A flush is done when a round for it is over: one that began after it was asked for, and that looks at every
+//!   room that is queued or cooling, whether bits are up or not.
+//!
+//! Models: `loom-tests/tests/presence_seal.rs` (I1, I2), `presence_flush.rs` (I3).
+
+use super::room::Room;
+use crate::sync::{Arc, Mutex, Parker};
+use std::time::Instant;
+
+/// How many shards there are.
+pub const SHARDS: usize = 64;
+
+/// A shard: rooms that are to be sealed at once.
+#[derive(Debug)]
+pub struct Shard {
+    number: usize,
+    /// `None`: the sealer has ended.
+    queue: Mutex<Option<Vec<Arc<Room>>>>,
+    signal: Arc<Signal>,
+}
+
+impl Shard {
+    /// The shards of a presence.
+    pub fn all(signal: &Arc<Signal>) -> Box<[Arc<Shard>]> {
+        let shard = |number| Arc::new(Shard { number, queue: Mutex::new(Some(Vec::new())), signal: signal.clone() });
+        (0..SHARDS).map(shard).collect()
+    }
+
+    /// Its number.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// The signal of the presence that this is a shard of.
+    pub fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
+    /// Puts a room into the queue (I1).
+    pub fn queue(&self, room: Arc<Room>) {
+        let is_first = {
+            let mut queue = self.queue.lock();
+            let Some(queue) = &mut *queue else { return };
+            queue.push(room);
+            queue.len() == 1
+        };
+        if is_first {
+            self.signal.raise(self.number);
+        }
+    }
+
+    /// For the sealer: what is in the queue.
+    pub fn take(&self) -> Vec<Arc<Room>> {
+        self.queue.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// For the sealer, at its end: what is in the queue, and nothing comes to it any more. Rooms that owners still know
+    /// then live as long as these.
+    pub fn close(&self) -> Vec<Arc<Room>> {
+        self.queue.lock().take().unwrap_or_default()
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Signal(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// A bit for each shard whose queue is to be looked at.
+    due: u64,
+    /// The sealer, while it sleeps.
+    sleeper: Option<std::sync::Arc<Parker>>,
+    /// Flushes that were asked for, and how many of them are done.
+    asked: u64,
+    done: u64,
+    /// Who waits for a flush.
+    flushing: Vec<std::sync::Arc<Parker>>,
+    /// It is to end.
+    stop: bool,
+    /// It has ended.
+    ended: bool,
+}
+
+/// What the sealer has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Round {
+    /// A bit for each shard whose queue is to be looked at.
+    pub due: u64,
+    /// The number of the last flush that this round is for.
+    pub flush: Option<u64>,
+    /// It is the last one.
+    pub stop: bool,
+}
+
+impl Signal {
+    /// Nothing is to be done.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Signal(Mutex::new(State::default())))
+    }
+
+    fn raise(&self, shard: usize) {
+        let mut state = self.0.lock();
+        state.due |= 1 << shard;
+        let sleeper = state.sleeper.take();
+        drop(state);
+        wake(sleeper);
+    }
+
+    /// For the sealer: waits until there is something to do, or until `deadline`.
+    pub fn wait(&self, parker: &std::sync::Arc<Parker>, deadline: Option<Instant>) -> Round {
+        loop {
+            let mut state = self.0.lock();
+            state.sleeper = None;
+            let flush = (state.asked > state.done).then_some(state.asked);
+            if state.due != 0 || flush.is_some() || state.stop {
+                return Round { due: std::mem::take(&mut state.due), flush, stop: state.stop };
+            }
+            state.sleeper = Some(parker.clone());
+            drop(state);
+            if !parker.wait(deadline) {
+                // Whoever took the sleeper wakes a parker that does not sleep: its next wait returns early.
+                return Round { due: std::mem::take(&mut self.0.lock().due), flush: None, stop: false };
+            }
+        }
+    }
+
+    /// For the sealer: that flush is done, and all before it.
+    pub fn flushed(&self, flush: u64) {
+        let mut state = self.0.lock();
+        state.done = flush;
+        let flushing = std::mem::take(&mut state.flushing);
+        drop(state);
+        wake(flushing);
+    }
+
+    /// Asks for a flush, and waits until it is done. `false`: the sealer has ended.
+    pub fn flush(&self) -> bool {
+        let parker = Parker::new();
+        let mut state = self.0.lock();
+        state.asked += 1;
+        let flush = state.asked;
+        let mut sleeper = state.sleeper.take();
+        while state.done < flush {
+            if state.ended {
+                return false;
+            }
+            state.flushing.push(parker.clone());
+            drop(state);
+            wake(sleeper.take());
+            parker.wait(None);
+            state = self.0.lock();
+        }
+        true
+    }
+
+    /// Asks the sealer to end.
+    pub fn stop(&self) {
+        let mut state = self.0.lock();
+        state.stop = true;
+        let sleeper = state.sleeper.take();
+        drop(state);
+        wake(sleeper);
+    }
+
+    /// For the sealer: it has ended.
+    pub fn end(&self) {
+        let mut state = self.0.lock();
+        state.ended = true;
+        let flushing = std::mem::take(&mut state.flushing);
+        drop(state);
+        wake(flushing);
+    }
+}
+
+fn wake(parkers: impl IntoIterator<Item = std::sync::Arc<Parker>>) {
+    use std::task::Wake;
+    parkers.into_iter().for_each(|parker| parker.wake_by_ref());
+}

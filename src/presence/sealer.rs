@@ -1,0 +1,262 @@
+//! The sealer: one thread that ends epochs, and tells what they came to.
+//!
+//! It looks at rooms that are to be sealed at once, and again at each room one `diff_period` after it was sealed: then
+//! the room is sealed again, or it is quiet, or empty and goes. Rooms cool in the order in which they were sealed, so a
+//! plain queue is all the timers there are.
+//!
+//! - I1. What is told of a topic is told in the order of its epochs: first the epoch's diff, then the state of its end
+//!   to those who wait. Without hooks the sealer does it itself; with hooks, which may take their time, a lane for each
+//!   shard does, one epoch after the other, on a pool of threads.
+//! - I2. No lock of a room or shard is held meanwhile.
+
+use super::DIFF;
+use super::diff::{Batch, Diff, Present, present, present_json, state_json};
+use super::map::aligned::Aligned;
+use super::map::room::{Change, Epoch, Room, Scope, Sealing, Waiter};
+use super::map::signal::SHARDS;
+use super::start::Shared;
+use crate::pool::Pool;
+use crate::sync::{Arc, Mutex, Ordering, Parker, Text};
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+/// Threads for hooks.
+const THREADS_MAX: usize = 16;
+
+thread_local! {
+    static TELLS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread tells what epochs came to: it must not wait for that.
+pub(super) fn is_here() -> bool {
+    TELLS.get()
+}
+
+/// See the module's text.
+pub(super) struct Sealer {
+    shared: Arc<Shared>,
+    /// Rooms that cool, and until when.
+    cooling: VecDeque<(Instant, Arc<Room>)>,
+    lanes: Option<Arc<Lanes>>,
+}
+
+impl Sealer {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let lanes = shared.hooks.are_there().then(|| Arc::new(Lanes::new()));
+        Sealer { shared, cooling: VecDeque::new(), lanes }
+    }
+
+    /// The thread's work, until the presence is dropped. What is not told by then is told at the end.
+    pub(super) fn run(mut self) {
+        TELLS.set(true);
+        let signal = self.shared.signal.clone();
+        let parker = Parker::new();
+        loop {
+            let round = signal.wait(&parker, self.cooling.front().map(|(until, _)| *until));
+            let everything = round.flush.is_some() || round.stop;
+            let shards = if everything { u64::MAX } else { round.due };
+            for shard in (0..SHARDS).filter(|shard| shards & 1 << shard != 0) {
+                let shard = self.shared.table.shard(shard).clone();
+                let rooms = if round.stop { shard.close() } else { shard.take() };
+                rooms.into_iter().for_each(|room| self.seal(room));
+            }
+            self.cooled(everything);
+            if let Some(flush) = round.flush {
+                if let Some(lanes) = &self.lanes {
+                    lanes.pool.wait_until_idle();
+                }
+                signal.flushed(flush);
+            }
+            if round.stop {
+                break;
+            }
+        }
+        signal.end();
+    }
+
+    /// Looks again at the rooms that have cooled, or at all.
+    fn cooled(&mut self, all: bool) {
+        let now = Instant::now();
+        for _ in 0..self.cooling.len() {
+            if !all && self.cooling.front().is_some_and(|(until, _)| *until > now) {
+                return;
+            }
+            if let Some((_, room)) = self.cooling.pop_front() {
+                self.seal(room);
+            }
+        }
+    }
+
+    fn seal(&mut self, room: Arc<Room>) {
+        match room.seal(self.shared.hooks.metas.is_some()) {
+            Sealing::Quiet => {}
+            Sealing::Retired => self.shared.table.remove(&room),
+            Sealing::Epoch(epoch) => {
+                self.cooling.push_back((Instant::now() + self.shared.options.diff_period, room.clone()));
+                match &self.lanes {
+                    Some(lanes) => Lanes::push(lanes, &self.shared, room, epoch),
+                    None => self.shared.tell(&room, epoch),
+                }
+            }
+        }
+    }
+}
+
+/// Epochs on their way to the hooks: a queue for each shard, which one thread at a time works off.
+struct Lanes {
+    lanes: Box<[Mutex<Lane>]>,
+    pool: Pool,
+}
+
+#[derive(Default)]
+struct Lane {
+    epochs: VecDeque<(Arc<Room>, Epoch)>,
+    /// A thread is at it, until it finds the queue empty and clears this under the same lock.
+    busy: bool,
+}
+
+impl Lanes {
+    fn new() -> Self {
+        Lanes { lanes: (0..SHARDS).map(|_| Mutex::default()).collect(), pool: Pool::new(THREADS_MAX) }
+    }
+
+    fn push(this: &Arc<Self>, shared: &Arc<Shared>, room: Arc<Room>, epoch: Epoch) {
+        let number = room.shard().number();
+        let mut lane = this.lanes[number].lock();
+        lane.epochs.push_back((room, epoch));
+        if std::mem::replace(&mut lane.busy, true) {
+            return;
+        }
+        drop(lane);
+        let (lanes, shared) = (this.clone(), shared.clone());
+        this.pool.spawn(Box::new(move || lanes.work(number, &shared)));
+    }
+
+    fn work(&self, number: usize, shared: &Shared) {
+        TELLS.set(true);
+        loop {
+            let mut lane = self.lanes[number].lock();
+            let Some((room, epoch)) = lane.epochs.pop_front() else {
+                lane.busy = false;
+                return;
+            };
+            drop(lane);
+            shared.tell(&room, epoch);
+        }
+    }
+}
+
+impl Shared {
+    /// Tells what an epoch came to.
+    fn tell(&self, room: &Room, epoch: Epoch) {
+        let topic = room.name();
+        let Epoch { joins, leaves, waiting, snapshot, counts, after } = epoch;
+        self.counters.add(&self.counters.joins, joins.len());
+        self.counters.add(&self.counters.leaves, leaves.len());
+        if !(joins.is_empty() && leaves.is_empty()) {
+            self.tell_diff(topic, &joins, &leaves, after);
+        }
+        let mut told: Vec<(Scope, Aligned)> = Vec::new();
+        for Waiter { scope, tell } in waiting {
+            if !told.iter().any(|(other, _)| *other == scope) {
+                let aligned = self.aligned(topic, scope, snapshot.as_ref(), counts);
+                told.push((scope, aligned));
+            }
+            let aligned = told.iter().find(|(other, _)| *other == scope).map(|(_, aligned)| aligned);
+            self.counters.add(&self.counters.states, 1);
+            self.caught(|| {
+                if let Some(aligned) = aligned {
+                    tell(aligned);
+                }
+            });
+        }
+    }
+
+    fn tell_diff(&self, topic: &str, joins: &[Change], leaves: &[Change], after: Vec<(Text, Vec<super::Meta>)>) {
+        let is_heard = self.sink.pubsub().subscriber_count(topic) > 0;
+        let hooks = &self.hooks;
+        if !is_heard && !hooks.are_there() {
+            return;
+        }
+        let mut parts = parts(joins, leaves, self.options.diff_metas_max);
+        if let Some(fetch) = &hooks.fetch {
+            let sides = parts.iter().flat_map(|diff| [diff.joins(), diff.leaves()]).flatten();
+            let mut batch = Batch::of(sides);
+            if self.caught(|| fetch(topic, &mut batch)) {
+                batch.apply(parts.iter_mut().flat_map(Diff::sides_mut).flatten());
+            }
+        }
+        for diff in &parts {
+            if is_heard && self.sink.local_broadcast(topic, DIFF.into(), diff.clone().into_payload()).is_ok() {
+                self.counters.add(&self.counters.diffs, 1);
+            }
+        }
+        if let Some(handle) = &hooks.diff {
+            parts.iter().for_each(|diff| {
+                self.caught(|| (handle.lock())(topic, diff));
+            });
+        }
+        if let Some(handle) = &hooks.metas {
+            let after: Vec<Present> = after.into_iter().map(Present::from).collect();
+            let whole = Diff::joined(parts);
+            self.caught(|| (handle.lock())(topic, &whole, &after));
+        }
+    }
+
+    /// The state, as much of it as is wanted.
+    fn aligned(
+        &self,
+        topic: &str,
+        scope: Scope,
+        snapshot: Option<&super::map::entries::Snapshot>,
+        counts: (u32, u32),
+    ) -> Aligned {
+        let (keys, metas) = (counts.0 as usize, counts.1 as usize);
+        let max = self.options.state_metas_max;
+        let end = match scope {
+            Scope::Below(slot) => (slot as usize).min(metas),
+            _ => metas,
+        };
+        let is_page = scope != Scope::Count && (end > max || matches!(scope, Scope::Below(_)));
+        let next = if is_page { end.saturating_sub(max) } else { 0 };
+        let state = snapshot.filter(|_| scope != Scope::Count).map(|snapshot| {
+            self.counters.add(&self.counters.states_encoded, 1);
+            if !is_page && self.hooks.fetch.is_none() {
+                return state_json(snapshot);
+            }
+            let mut all = present(snapshot.below(end, if is_page { max } else { end }));
+            if let Some(fetch) = &self.hooks.fetch {
+                let mut batch = Batch::of(all.iter());
+                if self.caught(|| fetch(topic, &mut batch)) {
+                    batch.apply(all.iter_mut());
+                }
+            }
+            present_json(&all)
+        });
+        Aligned { state, keys, metas, next: (next > 0).then_some(next as u32) }
+    }
+
+    /// Runs code of users. Returns whether it came to its end.
+    fn caught(&self, f: impl FnOnce()) -> bool {
+        // What it may have left half done is its own: batches are dropped, and its state is its affair.
+        let done = catch_unwind(AssertUnwindSafe(f)).is_ok();
+        if !done {
+            self.counters.panics.fetch_add(1, Ordering::Relaxed);
+        }
+        done
+    }
+}
+
+/// Diffs of at most `max` metas each: first all that come, then all that go.
+fn parts(mut joins: &[Change], mut leaves: &[Change], max: usize) -> Vec<Diff> {
+    let mut parts = Vec::with_capacity((joins.len() + leaves.len()).div_ceil(max));
+    while !(joins.is_empty() && leaves.is_empty()) {
+        let (some_joins, other_joins) = joins.split_at(joins.len().min(max));
+        let (some_leaves, other_leaves) = leaves.split_at(leaves.len().min(max - some_joins.len()));
+        parts.push(Diff::of(some_joins, some_leaves));
+        (joins, leaves) = (other_joins, other_leaves);
+    }
+    parts
+}

@@ -1,0 +1,305 @@
+//! How a presence is made, and what its handles share.
+
+use super::Presence;
+use super::diff::{Batch, Diff, Presences, Present, present};
+use super::error::BuildError;
+use super::map::signal::Signal;
+use super::map::table::Table;
+use super::sealer::Sealer;
+use crate::message::{Event, Payload};
+use crate::pubsub::TopicError;
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, thread};
+use crate::{BroadcastError, Outcome, PubSub};
+use serde_json::{Map, Value};
+use std::fmt;
+use std::time::Duration;
+
+/// The longest [`diff_period`](Builder::diff_period): a day.
+pub const DIFF_PERIOD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What diffs are broadcast on: an engine, whose subscribers get them, or an
+/// [`Endpoint`](crate::channel::Endpoint), whose clients do as well.
+pub trait Broadcaster: Clone + Send + Sync + 'static {
+    /// The engine.
+    fn pubsub(&self) -> &PubSub;
+
+    /// Broadcasts to this node's subscribers: diffs come from each node's own presence.
+    ///
+    /// # Errors
+    ///
+    /// As [`PubSub::broadcast`].
+    fn local_broadcast(&self, topic: &str, event: Event, payload: Payload) -> Result<Outcome, BroadcastError>;
+}
+
+impl Broadcaster for PubSub {
+    fn pubsub(&self) -> &PubSub {
+        self
+    }
+
+    fn local_broadcast(&self, topic: &str, event: Event, payload: Payload) -> Result<Outcome, BroadcastError> {
+        PubSub::local_broadcast(self, topic, event, payload)
+    }
+}
+
+/// A broadcaster of any type.
+pub(super) trait Sink: Send + Sync {
+    fn pubsub(&self) -> &PubSub;
+    fn local_broadcast(&self, topic: &str, event: Event, payload: Payload) -> Result<Outcome, BroadcastError>;
+}
+
+impl<B: Broadcaster> Sink for B {
+    fn pubsub(&self) -> &PubSub {
+        Broadcaster::pubsub(self)
+    }
+
+    fn local_broadcast(&self, topic: &str, event: Event, payload: Payload) -> Result<Outcome, BroadcastError> {
+        Broadcaster::local_broadcast(self, topic, event, payload)
+    }
+}
+
+/// What is fixed when a presence is made.
+#[derive(Debug, Clone)]
+pub(super) struct Options {
+    pub(super) diff_period: Duration,
+    pub(super) diff_metas_max: usize,
+    pub(super) state_metas_max: usize,
+    pub(super) key_bytes_max: usize,
+    pub(super) meta_bytes_max: usize,
+    pub(super) topic_metas_max: usize,
+}
+
+type Fetch = Box<dyn Fn(&str, &mut Batch) + Send + Sync>;
+type HandleDiff = Box<dyn FnMut(&str, &Diff) + Send>;
+type HandleMetas = Box<dyn FnMut(&str, &Diff, &[Present]) + Send>;
+
+/// Code of users that takes part in telling.
+#[derive(Default)]
+pub(super) struct Hooks {
+    pub(super) fetch: Option<Fetch>,
+    pub(super) diff: Option<Mutex<HandleDiff>>,
+    pub(super) metas: Option<Mutex<HandleMetas>>,
+}
+
+impl Hooks {
+    pub(super) fn are_there(&self) -> bool {
+        self.fetch.is_some() || self.diff.is_some() || self.metas.is_some()
+    }
+}
+
+/// Decides how a [`Presence`] is made.
+pub struct Builder {
+    options: Options,
+    hooks: Hooks,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        let options = Options {
+            diff_period: Duration::from_millis(100),
+            diff_metas_max: 1_000,
+            state_metas_max: 10_000,
+            key_bytes_max: 255,
+            meta_bytes_max: 16 << 10,
+            // A slot has 32 bits, and one of them names none.
+            topic_metas_max: u32::MAX as usize - 1,
+        };
+        Builder { options, hooks: Hooks::default() }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// The least time between two diffs of a topic, and the longest that a change waits for its diff: 100 ms. The first
+    /// change after a quiet time does not wait. At most [`DIFF_PERIOD_MAX`].
+    pub fn diff_period(mut self, period: Duration) -> Self {
+        self.options.diff_period = period;
+        self
+    }
+
+    /// Metas in one diff: 1,000. A diff of more is told in several messages, first all joins, then all leaves.
+    pub fn diff_metas_max(mut self, metas: usize) -> Self {
+        self.options.diff_metas_max = metas;
+        self
+    }
+
+    /// Metas in one state, or in one page of it: 10,000. Of more than these, who asks for the state gets the first page
+    /// and the counts.
+    pub fn state_metas_max(mut self, metas: usize) -> Self {
+        self.options.state_metas_max = metas;
+        self
+    }
+
+    /// Bytes of a key: 255.
+    pub fn key_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.key_bytes_max = bytes;
+        self
+    }
+
+    /// Bytes of a meta's JSON, without the refs: 16 KiB.
+    pub fn meta_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.meta_bytes_max = bytes;
+        self
+    }
+
+    /// Metas that may be present on one topic: as many as a number of 32 bits can count.
+    pub fn topic_metas_max(mut self, metas: usize) -> Self {
+        self.options.topic_metas_max = metas.min(u32::MAX as usize - 1);
+        self
+    }
+
+    /// Adds data to what is told, such as a user's name: `fetch` gets a topic and all keys of one diff or one state,
+    /// and puts fields beside their metas. One query for each batch, not for each subscriber.
+    ///
+    /// It runs on a thread of its own, where it may block; the diffs and states of the topic wait for it, and so may
+    /// those of one topic in 64. A panic in it is caught and counted; that batch is told without.
+    pub fn fetch(mut self, fetch: impl Fn(&str, &mut Batch) + Send + Sync + 'static) -> Self {
+        self.hooks.fetch = Some(Box::new(fetch));
+        self
+    }
+
+    /// Calls `handle` with each diff, after it was published, in the order of each topic. One call at a time; it runs
+    /// where [`fetch`](Self::fetch) does.
+    pub fn handle_diff(mut self, handle: impl FnMut(&str, &Diff) + Send + 'static) -> Self {
+        self.hooks.diff = Some(Mutex::new(Box::new(handle)));
+        self
+    }
+
+    /// Calls `handle` with each epoch's diff as a whole, and with the metas that each key in it has at the epoch's end.
+    /// Otherwise as [`handle_diff`](Self::handle_diff).
+    pub fn handle_metas(mut self, handle: impl FnMut(&str, &Diff, &[Present]) + Send + 'static) -> Self {
+        self.hooks.metas = Some(Mutex::new(Box::new(handle)));
+        self
+    }
+
+    /// Starts it, on an engine or an endpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`].
+    pub fn start(self, on: &impl Broadcaster) -> Result<Presence, BuildError> {
+        let Builder { options, hooks } = self;
+        for (value, name) in [
+            (options.diff_metas_max, "diff_metas_max"),
+            (options.state_metas_max, "state_metas_max"),
+            (options.topic_metas_max, "topic_metas_max"),
+        ] {
+            if value == 0 {
+                return Err(BuildError::Zero(name));
+            }
+        }
+        if options.diff_period > DIFF_PERIOD_MAX {
+            return Err(BuildError::PeriodTooLong(options.diff_period));
+        }
+        let signal = Signal::new();
+        let shared = Arc::new(Shared {
+            table: Table::new(&signal),
+            signal,
+            sink: Box::new(on.clone()),
+            options,
+            hooks,
+            counters: Counters::default(),
+        });
+        let sealer = Sealer::new(shared.clone());
+        let thread = thread::Builder::new().name("fanfare-presence".to_owned()).spawn(move || sealer.run());
+        thread.map_err(BuildError::Spawn)?;
+        Ok(Presence(Arc::new(Handle { shared })))
+    }
+}
+
+/// What all handles of a presence share, and its thread.
+pub(super) struct Shared {
+    pub(super) table: Table,
+    pub(super) signal: Arc<Signal>,
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) options: Options,
+    pub(super) hooks: Hooks,
+    pub(super) counters: Counters,
+}
+
+/// What the handles have. Its drop ends the thread.
+pub(super) struct Handle {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.signal.stop();
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { table, options, .. } = &*self.shared;
+        f.debug_struct("Presence").field("topics", &table.len()).field("options", options).finish_non_exhaustive()
+    }
+}
+
+/// What is counted. Relaxed: each number says nothing of another.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) joins: AtomicU64,
+    pub(super) leaves: AtomicU64,
+    pub(super) diffs: AtomicU64,
+    pub(super) states: AtomicU64,
+    pub(super) states_encoded: AtomicU64,
+    pub(super) panics: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn add(&self, counter: &AtomicU64, count: usize) {
+        counter.fetch_add(count as u64, Ordering::Relaxed);
+    }
+}
+
+/// What a presence has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Topics on which somebody is present, or was until a moment ago.
+    pub topics: usize,
+    /// Metas that came, of all ended epochs. Who came and went within one is not counted.
+    pub joins: u64,
+    /// Metas that went.
+    pub leaves: u64,
+    /// Diffs that were published to somebody.
+    pub diffs: u64,
+    /// States that were given to somebody.
+    pub states: u64,
+    /// States that were encoded for that.
+    pub states_encoded: u64,
+    /// Panics in hooks and in those who took states.
+    pub panics: u64,
+}
+
+impl Shared {
+    pub(super) fn check_topic(&self, topic: &str) -> Result<(), TopicError> {
+        self.sink.pubsub().engine().config.check_topic(topic)
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let Counters { joins, leaves, diffs, states, states_encoded, panics } = &self.counters;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            topics: self.table.len(),
+            joins: load(joins),
+            leaves: load(leaves),
+            diffs: load(diffs),
+            states: load(states),
+            states_encoded: load(states_encoded),
+            panics: load(panics),
+        }
+    }
+
+    pub(super) fn list_fetched(&self, topic: &str, list: &Presences) -> Vec<(Present, Map<String, Value>)> {
+        let mut batch = Batch::of(present(list.snapshot.iter()).iter());
+        if let Some(fetch) = &self.hooks.fetch {
+            fetch(topic, &mut batch);
+        }
+        batch.into_parts()
+    }
+}
