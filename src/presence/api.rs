@@ -260,16 +260,16 @@ impl Presence {
     ///
     /// Not for consumers of diffs, as [`list`](Self::list): these read on with [`Scope::From`].
     pub fn page(&self, topic: &str, from: Option<Cursor>, max: usize) -> Page {
-        let end = from.map_or(usize::MAX, |cursor| cursor.0 as usize).min(self.count_metas(topic));
         let list = self.list(topic);
-        let end = if from.is_none() { list.metas() } else { end.min(list.metas()) };
-        let next = end.saturating_sub(max.max(1));
-        Page { present: present(list.snapshot.below(end, max.max(1))), next: (next > 0).then_some(Cursor(next as u32)) }
+        let end = from.map_or(usize::MAX, |cursor| cursor.0 as usize).min(list.metas());
+        let max = max.max(1);
+        let next = end.saturating_sub(max) as u32;
+        Page { present: present(list.snapshot.below(end, max)), next: (next > 0).then_some(Cursor(next)) }
     }
 
     /// Calls `then` with the aligned state of a topic ([the module's text](super#two-ways-to-look)), as soon as an
-    /// epoch of it ends: at once if it was quiet, or else within [`diff_period`](Builder::diff_period). It is encoded once
-    /// for all who wait for the same epoch. Subscribe first.
+    /// epoch of it ends: at once if it was quiet, or else within [`diff_period`](Builder::diff_period). It is encoded
+    /// once for all who wait for the same epoch. Subscribe first.
     ///
     /// `then` runs on the presence's thread, which tells diffs as well: hand on what takes time. A panic in it is
     /// caught and counted.
