@@ -23,6 +23,7 @@ use super::router::Route;
 use super::serializer::{Reply, Serializer};
 use super::sockets::{Address, Command, JoinOutcome, PostError};
 use super::{Frame, Scalar};
+use crate::presence::Owner;
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering};
 use crate::{HandlerSubscriber, Message, Payload, SubscribeError, SubscriberId};
 use std::any::Any;
@@ -63,6 +64,8 @@ pub(super) struct Cell {
     lane: OnceLock<SubscriberId>,
     /// Other topics that it subscribed to.
     extra: Mutex<HashMap<Box<str>, HandlerSubscriber>>,
+    /// Its presences. They go when it has ended, after its last words.
+    pub(super) owner: Owner,
 }
 
 #[derive(Debug)]
@@ -239,6 +242,7 @@ impl Cell {
             detached: AtomicBool::new(false),
             lane: OnceLock::new(),
             extra: Mutex::new(HashMap::new()),
+            owner: Owner::new(),
         })
     }
 
@@ -288,6 +292,7 @@ impl Cell {
     pub(super) fn kill(this: &Arc<Self>) {
         // Relaxed: whoever must see it is on the connection's worker, as the caller is, or runs a callback meanwhile.
         this.killed.store(true, Ordering::Relaxed);
+        this.owner.end();
         if this.end() {
             // Nobody runs it: somebody must drop its state.
             Cell::schedule(this);
@@ -412,9 +417,13 @@ impl Cell {
     /// The channel ends: a graceful end is told before its last words, a crash after them.
     fn finish(self: &Arc<Self>, body: &mut dyn Body, reason: &Terminated) {
         self.end();
-        if self.is_killed() {
-            return;
+        if !self.is_killed() {
+            self.say_goodbye(body, reason);
         }
+        self.owner.end();
+    }
+
+    fn say_goodbye(self: &Arc<Self>, body: &mut dyn Body, reason: &Terminated) {
         let graceful = matches!(reason, Terminated::Left | Terminated::Stopped(Stop::Normal));
         let last_words = |body: &mut dyn Body| {
             // A panic in there changes nothing any more.
@@ -447,6 +456,11 @@ impl Cell {
             return Ok(());
         }
         self.address.send(self, frame)
+    }
+
+    /// Pushes to the client, encoded on its worker, behind what was broadcast before (I3).
+    pub(super) fn push_later(self: &Arc<Self>, pushes: Vec<(&'static str, Payload)>) -> Result<(), PostError> {
+        if self.is_killed() { Ok(()) } else { self.address.push(self, pushes) }
     }
 
     /// Who it is among its topic's subscribers, once it has joined.

@@ -328,7 +328,7 @@ impl<'a, A: 'static> Joining<'a, A> {
 /// What a callback may do: its channel, its client, its topic.
 #[derive(Debug)]
 pub struct ChannelSocket<'a, A> {
-    cell: &'a Arc<Cell>,
+    pub(super) cell: &'a Arc<Cell>,
     assigns: &'a A,
     /// The ref of the push in hand.
     reference: Option<&'a Scalar>,

@@ -10,6 +10,7 @@ use super::api::Info;
 use super::endpoint::Inner;
 use super::guarded;
 use super::sockets::{self, Out};
+use crate::pubsub::ForClients;
 use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, Weak};
 use crate::{Context, Handler, Message};
 use bytes::Bytes;
@@ -66,6 +67,14 @@ impl Frames {
         Frames { endpoint: number_of(endpoint), slots, others: Mutex::new(Vec::new()) }
     }
 
+    /// Those of a message that is for clients, met by a channel of `endpoint`.
+    fn with<'a>(message: &'a Message, endpoint: &Arc<Inner>) -> Option<&'a Frames> {
+        message.attachment::<Frames>().or_else(|| {
+            let ForClients(frames) = message.attachment()?;
+            frames.get_or_init(|| Arc::new(Frames::of(endpoint))).downcast_ref()
+        })
+    }
+
     /// Calls `with` with the frame for a channel of `endpoint`; not if the message can't be encoded for it.
     fn encoded(&self, slot: usize, message: &Message, endpoint: &Arc<Inner>, with: impl FnMut(&Encoded)) {
         let number = number_of(endpoint);
@@ -119,7 +128,8 @@ impl Handler for Fastlane {
             // Its subscription has yet to end, behind what was published before.
             return;
         }
-        let Some(frames) = message.attachment::<Frames>() else {
+        let endpoint = self.cell.endpoint.inner();
+        let Some(frames) = Frames::with(message, endpoint) else {
             // A raw broadcast: for the channel, not for the client.
             Cell::post(&self.cell, Job::Info(Info::Message(message.clone())));
             return;
@@ -130,7 +140,7 @@ impl Handler for Fastlane {
             return;
         }
         let send = |encoded: &Encoded| sockets::send_here(self.key, Out::Shared(encoded));
-        frames.encoded(self.slot, message, self.cell.endpoint.inner(), send);
+        frames.encoded(self.slot, message, endpoint, send);
     }
 }
 

@@ -334,6 +334,18 @@ impl Machine {
         }
     }
 
+    /// A push of a channel, which is encoded here. One whose end the client was told pushes nothing more.
+    pub(super) fn push(&mut self, cell: &Cell, event: &str, payload: &Payload) {
+        if cell.is_detached() {
+            return;
+        }
+        let frame = guarded::encode(|| self.serializer.push(&cell.join_ref, &cell.topic, event, payload));
+        // A serializer that has no way to write JSON: its client learns nothing of it.
+        if let Ok(frame) = frame {
+            self.send(Out::Frame(frame));
+        }
+    }
+
     fn reply(&mut self, join_ref: &Scalar, reference: &Scalar, topic: &Scalar, status: &str, response: &Payload) {
         let reply = Reply { join_ref, reference, topic, status, response };
         self.send_or_close(self.serializer.reply(&reply));

@@ -18,6 +18,7 @@ mod fastlane;
 mod frame;
 mod guarded;
 mod machine;
+mod presence;
 mod router;
 mod scalar;
 pub mod serializer;

@@ -144,6 +144,14 @@ impl Address {
         })
     }
 
+    /// Sends pushes of a channel, encoded on the connection's worker.
+    pub(super) fn push(&self, cell: &Arc<Cell>, pushes: Vec<(&'static str, Payload)>) -> Result<(), PostError> {
+        let (key, cell) = (self.key, cell.clone());
+        self.run(move || {
+            with(key, |machine| pushes.iter().for_each(|(event, payload)| machine.push(&cell, event, payload)));
+        })
+    }
+
     /// Whether the engine takes anything from outside.
     pub(super) fn is_open(&self) -> bool {
         self.engine.gate.phase() == gate::OPEN

@@ -205,6 +205,11 @@ impl Client {
         }
     }
 
+    /// What has come already and was not seen yet, if anything. After [`settle`](Self::settle) that is all there is.
+    pub fn try_event(&mut self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
     fn next_text(&mut self) -> [Value; 5] {
         match self.next_event() {
             Event::Text(Value::Array(parts)) => {

@@ -3,7 +3,7 @@
 use super::diff::{Presences, Present, present};
 use super::error::{FlushError, TrackError, UpdateError};
 use super::map::aligned::{Aligned, Cursor};
-use super::map::meta::{Fields, Meta, PhxRef, next_ref};
+use super::map::meta::{Fields, Meta, PhxRef};
 use super::map::owner::{Added, Gone, Owned};
 use super::map::room::{self, Room, Waiter, hash_of};
 use super::sealer;
@@ -120,7 +120,7 @@ impl Presence {
         if key.len() > options.key_bytes_max {
             return Err(TrackError::KeyTooLong { bytes: key.len(), max: options.key_bytes_max });
         }
-        let phx_ref = next_ref();
+        let phx_ref = PhxRef::unique();
         let meta = Fields::of(&meta, options.meta_bytes_max)?.with(phx_ref, None);
         let (hash, max) = (hash_of(key), options.topic_metas_max);
         shared.table.with_live(topic, |room| {
@@ -188,7 +188,7 @@ impl Presence {
                 if expected.is_some_and(|expected| state.meta(id).phx_ref() != expected) {
                     return None;
                 }
-                let phx_ref = next_ref();
+                let phx_ref = PhxRef::unique();
                 let (prev, told) = state.prev_ref(id);
                 state.update(id, fields.with(phx_ref, Some(prev)), told);
                 Some(phx_ref)

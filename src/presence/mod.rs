@@ -29,7 +29,8 @@
 //!
 //! # Diffs
 //!
-//! Every change is told to the topic's subscribers as a `presence_diff`. The first one after a quiet time is told at
+//! Every change is told to the topic's subscribers as a `presence_diff`, and to the clients that have joined the topic
+//! through a channel. The first one after a quiet time is told at
 //! once; those that follow within [`diff_period`](Builder::diff_period) are gathered, and told together at its end as
 //! their net effect: who came and went in between is not mentioned. So a topic has at most one diff each period (more
 //! only if it is split: [`diff_metas_max`](Builder::diff_metas_max)), and what a change costs does not depend on how
@@ -72,7 +73,7 @@ pub use {
     api::{Owner, Page, Place, Presence, Scope},
     diff::{Batch, Diff, Fetched, Presences, Present},
     error::{BuildError, FlushError, TrackError, UpdateError},
-    start::{Broadcaster, Builder, DIFF_PERIOD_MAX, Stats},
+    start::{Builder, DIFF_PERIOD_MAX, Stats},
 };
 
 /// The event of a diff.

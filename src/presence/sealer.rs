@@ -16,6 +16,7 @@ use super::map::room::{Change, Epoch, Room, Scope, Sealing, Waiter};
 use super::map::signal::SHARDS;
 use super::start::Shared;
 use crate::pool::Pool;
+use crate::pubsub::ForClients;
 use crate::sync::{Arc, Mutex, Ordering, Parker, Text};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -175,7 +176,7 @@ impl Shared {
     }
 
     fn tell_diff(&self, topic: &str, joins: &[Change], leaves: &[Change], after: Vec<(Text, Vec<super::Meta>)>) {
-        let is_heard = self.sink.pubsub().subscriber_count(topic) > 0;
+        let is_heard = self.pubsub.subscriber_count(topic) > 0;
         let hooks = &self.hooks;
         if !is_heard && !hooks.are_there() {
             return;
@@ -189,7 +190,7 @@ impl Shared {
             }
         }
         for diff in &parts {
-            if is_heard && self.sink.local_broadcast(topic, DIFF.into(), diff.clone().into_payload()).is_ok() {
+            if is_heard && self.publish(topic, diff.clone()) {
                 self.counters.add(&self.counters.diffs, 1);
             }
         }
@@ -203,6 +204,12 @@ impl Shared {
             let whole = Diff::joined(parts);
             self.caught(|| (handle.lock())(topic, &whole, &after));
         }
+    }
+
+    /// To this node's subscribers: other nodes have presences of their own, which tell theirs.
+    fn publish(&self, topic: &str, diff: Diff) -> bool {
+        let publish = self.pubsub.engine().publish(topic).attach(&|| Arc::new(ForClients::default()));
+        publish.send(DIFF.into(), diff.into_payload()).is_ok()
     }
 
     /// The state, as much of it as is wanted.

@@ -6,56 +6,15 @@ use super::error::BuildError;
 use super::map::signal::Signal;
 use super::map::table::Table;
 use super::sealer::Sealer;
-use crate::message::{Event, Payload};
+use crate::PubSub;
 use crate::pubsub::TopicError;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, thread};
-use crate::{BroadcastError, Outcome, PubSub};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::time::Duration;
 
 /// The longest [`diff_period`](Builder::diff_period): a day.
 pub const DIFF_PERIOD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What diffs are broadcast on: an engine, whose subscribers get them, or an
-/// [`Endpoint`](crate::channel::Endpoint), whose clients do as well.
-pub trait Broadcaster: Clone + Send + Sync + 'static {
-    /// The engine.
-    fn pubsub(&self) -> &PubSub;
-
-    /// Broadcasts to this node's subscribers: diffs come from each node's own presence.
-    ///
-    /// # Errors
-    ///
-    /// As [`PubSub::broadcast`].
-    fn local_broadcast(&self, topic: &str, event: Event, payload: Payload) -> Result<Outcome, BroadcastError>;
-}
-
-impl Broadcaster for PubSub {
-    fn pubsub(&self) -> &PubSub {
-        self
-    }
-
-    fn local_broadcast(&self, topic: &str, event: Event, payload: Payload) -> Result<Outcome, BroadcastError> {
-        PubSub::local_broadcast(self, topic, event, payload)
-    }
-}
-
-/// A broadcaster of any type.
-pub(super) trait Sink: Send + Sync {
-    fn pubsub(&self) -> &PubSub;
-    fn local_broadcast(&self, topic: &str, event: Event, payload: Payload) -> Result<Outcome, BroadcastError>;
-}
-
-impl<B: Broadcaster> Sink for B {
-    fn pubsub(&self) -> &PubSub {
-        Broadcaster::pubsub(self)
-    }
-
-    fn local_broadcast(&self, topic: &str, event: Event, payload: Payload) -> Result<Outcome, BroadcastError> {
-        Broadcaster::local_broadcast(self, topic, event, payload)
-    }
-}
 
 /// What is fixed when a presence is made.
 #[derive(Debug, Clone)]
@@ -176,12 +135,12 @@ impl Builder {
         self
     }
 
-    /// Starts it, on an engine or an endpoint.
+    /// Starts it, on an engine.
     ///
     /// # Errors
     ///
     /// [`BuildError`].
-    pub fn start(self, on: &impl Broadcaster) -> Result<Presence, BuildError> {
+    pub fn start(self, pubsub: &PubSub) -> Result<Presence, BuildError> {
         let Builder { options, hooks } = self;
         for (value, name) in [
             (options.diff_metas_max, "diff_metas_max"),
@@ -199,7 +158,7 @@ impl Builder {
         let shared = Arc::new(Shared {
             table: Table::new(&signal),
             signal,
-            sink: Box::new(on.clone()),
+            pubsub: pubsub.clone(),
             options,
             hooks,
             counters: Counters::default(),
@@ -215,7 +174,7 @@ impl Builder {
 pub(super) struct Shared {
     pub(super) table: Table,
     pub(super) signal: Arc<Signal>,
-    pub(super) sink: Box<dyn Sink>,
+    pub(super) pubsub: PubSub,
     pub(super) options: Options,
     pub(super) hooks: Hooks,
     pub(super) counters: Counters,
@@ -278,7 +237,7 @@ pub struct Stats {
 
 impl Shared {
     pub(super) fn check_topic(&self, topic: &str) -> Result<(), TopicError> {
-        self.sink.pubsub().engine().config.check_topic(topic)
+        self.pubsub.engine().config.check_topic(topic)
     }
 
     pub(super) fn stats(&self) -> Stats {

@@ -12,7 +12,7 @@ pub use config::{Builder, Idle, Wait};
 pub use dispatch::{Dispatch, Dispatcher, SubscriptionRef};
 pub use error::{BroadcastError, ConfigError, Rejected, SubscribeError, TopicError};
 pub use publish::Outcome;
-pub(crate) use publish::TaskError;
+pub(crate) use publish::{ForClients, TaskError};
 pub use shutdown::ShutdownReport;
 pub use stats::{Stats, WorkerStats};
 

@@ -8,7 +8,7 @@ use super::Shared;
 use super::dispatch::Dispatcher;
 use super::error::{BroadcastError, Rejected};
 use crate::message::{Bias, Content, Event, Message, Payload};
-use crate::sync::{Arc, Ordering, thread_hint};
+use crate::sync::{Arc, OnceLock, Ordering, thread_hint};
 use crate::topic::Entry;
 use crate::worker::core::Small;
 use crate::worker::deliver::Afterwards;
@@ -41,6 +41,11 @@ pub(crate) struct Publish<'a> {
 
 /// What a layer above keeps with a message.
 pub(crate) type Attachment = Arc<dyn Any + Send + Sync>;
+
+/// Attached to a broadcast of a layer that knows nothing of clients, so that it goes to them as the endpoint's own do:
+/// the first of the layer above that meets it puts in what it keeps with a message.
+#[derive(Default)]
+pub(crate) struct ForClients(pub(crate) OnceLock<Attachment>);
 
 #[derive(Clone, Copy)]
 enum Name<'a> {

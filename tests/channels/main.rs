@@ -11,6 +11,7 @@ mod faults;
 mod joins;
 mod order;
 mod pool;
+mod presence;
 mod scripted;
 mod values;
 mod versions;

@@ -34,37 +34,38 @@ const PREV: Range<usize> = 46..62;
 pub struct PhxRef([u8; 16]);
 
 impl PhxRef {
+    /// One that was never given before, to any meta or caller.
+    pub fn unique() -> PhxRef {
+        static PROCESS: OnceLock<u64> = OnceLock::new();
+        thread_local! {
+            /// The next number of this thread's block.
+            static NEXT: Cell<u64> = const { Cell::new(0) };
+        }
+        let process = PROCESS.get_or_init(|| {
+            let seconds =
+                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+            // The hasher's keys are random; the rest is for a system that has no randomness yet.
+            std::hash::RandomState::new().hash_one((seconds, std::process::id()))
+        });
+        let number = NEXT.get();
+        let number = if number.is_multiple_of(BLOCK) { unique_number() * BLOCK } else { number };
+        // The last of a block brings the next call to a multiple, and so to a new block; the first call of a thread
+        // finds zero.
+        NEXT.set(number + 1);
+        let mut letters = [0; 16];
+        for (half, mut bits) in [(0, *process), (8, number)] {
+            for place in (half..half + 8).rev() {
+                letters[place] = LETTERS[(bits & 63) as usize];
+                bits >>= 6;
+            }
+        }
+        PhxRef(letters)
+    }
+
     /// Its characters.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("letters are ASCII")
     }
-}
-
-/// A ref that was never given before.
-pub fn next_ref() -> PhxRef {
-    static PROCESS: OnceLock<u64> = OnceLock::new();
-    thread_local! {
-        /// The next number of this thread's block.
-        static NEXT: Cell<u64> = const { Cell::new(0) };
-    }
-    let process = PROCESS.get_or_init(|| {
-        let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-        // The hasher's keys are random; the rest is for a system that has no randomness yet.
-        std::hash::RandomState::new().hash_one((seconds, std::process::id()))
-    });
-    let number = NEXT.get();
-    let number = if number.is_multiple_of(BLOCK) { unique_number() * BLOCK } else { number };
-    // The last of a block brings the next call to a multiple, and so to a new block; the first call of a thread
-    // finds zero.
-    NEXT.set(number + 1);
-    let mut letters = [0; 16];
-    for (half, mut bits) in [(0, *process), (8, number)] {
-        for place in (half..half + 8).rev() {
-            letters[place] = LETTERS[(bits & 63) as usize];
-            bits >>= 6;
-        }
-    }
-    PhxRef(letters)
 }
 
 impl fmt::Display for PhxRef {
@@ -208,12 +209,12 @@ mod tests {
     use serde_json::json;
 
     fn meta(value: &Value, prev: Option<PhxRef>) -> Meta {
-        Fields::of(value, 1000).unwrap().with(next_ref(), prev)
+        Fields::of(value, 1000).unwrap().with(PhxRef::unique(), prev)
     }
 
     #[test]
     fn a_meta_has_its_ref_and_its_fields() {
-        let (own, prev) = (next_ref(), next_ref());
+        let (own, prev) = (PhxRef::unique(), PhxRef::unique());
         for (value, fields) in [(json!({}), ""), (json!({ "a": 1, "b": [2] }), r#","a":1,"b":[2]"#)] {
             let meta = Fields::of(&value, 1000).unwrap().with(own, None);
             assert_eq!(meta.json(), format!(r#"{{"phx_ref":"{own}"{fields}}}"#));
@@ -231,7 +232,7 @@ mod tests {
         assert_eq!(value.as_object().unwrap().keys().collect::<Vec<_>>(), ["phx_ref", "x"]);
         assert_ne!(value["phx_ref"], "mine");
         // Fields of an update that are those of the old meta.
-        let old = meta(&json!({ "a": 1 }), Some(next_ref()));
+        let old = meta(&json!({ "a": 1 }), Some(PhxRef::unique()));
         let new = meta(&old.parse().unwrap(), Some(old.phx_ref()));
         assert_eq!(new.phx_ref_prev(), Some(old.phx_ref()));
     }
@@ -247,7 +248,7 @@ mod tests {
     #[test]
     fn refs_are_never_given_twice() {
         let count = 3 * BLOCK as usize;
-        let refs = |count| (0..count).map(|_| next_ref()).collect::<Vec<PhxRef>>();
+        let refs = |count| (0..count).map(|_| PhxRef::unique()).collect::<Vec<PhxRef>>();
         let spawn = |()| crate::sync::thread::Builder::new().spawn(move || refs(count)).unwrap();
         let threads = [(); 4].map(spawn);
         let mut all: Vec<PhxRef> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();

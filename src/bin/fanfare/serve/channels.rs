@@ -2,9 +2,11 @@
 
 use fanfare::Payload;
 use fanfare::channel::{
-    Answer, Channel, ChannelSocket, Connect, ConnectInfo, JoinResult, Joining, Params, Refusal, Socket,
+    Answer, Channel, ChannelSocket, Connect, ConnectInfo, Flow, Info, JoinResult, Joining, Params, Refusal, Socket,
 };
-use serde_json::json;
+use fanfare::presence::{Presence, UpdateError};
+use serde_json::{Map, Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Anyone may connect, and be whom they say in `user_id`: this is a demo.
 pub(super) struct Users;
@@ -27,25 +29,67 @@ impl Socket for Users {
     }
 }
 
-/// `room:*`: a chat.
-pub(super) struct Room;
+/// `room:*`: a chat, and who is in it.
+pub(super) struct Room {
+    presence: Presence,
+    /// Who this is, in the room's presence.
+    key: String,
+}
 
 /// What the route of the rooms knows.
 pub(super) struct RoomOptions {
     /// Whether clients may have what only tests want.
     pub(super) tests: bool,
+    pub(super) presence: Presence,
+}
+
+/// Sent by a channel to itself: it has joined.
+struct Joined;
+
+/// What a client says of itself when it joins, or what its socket knows, or something that nobody else has.
+fn key_of(payload: &Payload, user: &User) -> String {
+    let said = payload.parse::<Map<String, Value>>().ok().and_then(|map| match map.get("user") {
+        Some(Value::String(user)) => Some(user.clone()),
+        Some(Value::Number(user)) => Some(user.to_string()),
+        _ => None,
+    });
+    let known = said.or_else(|| user.id.clone()).filter(|key| !key.is_empty());
+    known.unwrap_or_else(|| fanfare::presence::PhxRef::unique().to_string())
 }
 
 impl Channel for Room {
     type Assigns = User;
 
-    fn join(_: &str, _: &Payload, _: &mut Joining<'_, User>) -> JoinResult<Self> {
-        Ok(Room.into())
+    fn join(_: &str, payload: &Payload, socket: &mut Joining<'_, User>) -> JoinResult<Self> {
+        let options = socket.route_assigns::<RoomOptions>().ok_or_else(|| Refusal::reason("no such room"))?;
+        socket.sender().send(Joined);
+        Ok(Room { presence: options.presence.clone(), key: key_of(payload, socket.assigns()) }.into())
+    }
+
+    fn handle_info(&mut self, info: Info, socket: &mut ChannelSocket<'_, User>) -> Flow {
+        if let Info::Sent(message) = info
+            && message.is::<Joined>()
+        {
+            let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+            let meta = json!({ "online_at": seconds, "status": "online" });
+            if let Err(error) = self.presence.track(&*socket, &self.key, meta) {
+                // Such as a name that is too long. The chat goes on without it.
+                let _ = socket.push("presence_error", json!({ "reason": error.to_string() }));
+            }
+            self.presence.push_state(socket);
+        }
+        Flow::Continue
     }
 
     fn handle_in(&mut self, event: &str, payload: &Payload, socket: &mut ChannelSocket<'_, User>) -> Answer {
         let tests = socket.route_assigns::<RoomOptions>().is_some_and(|options| options.tests);
         let reply = match event {
+            "status" => return self.set_status(payload, socket).into(),
+            "presence_more" => {
+                let more = payload.parse::<Map<String, Value>>().ok();
+                let next = more.and_then(|map| u32::try_from(map.get("next")?.as_u64()?).ok());
+                return next.map(|next| self.presence.push_more(socket, next)).ok_or("`next` is missing").into();
+            }
             "new_msg" => Payload::from(json!({})),
             "binary" if tests => payload.clone(),
             "crash" if tests => panic!("the client asked for it"),
@@ -55,6 +99,24 @@ impl Channel for Room {
             Ok(_) => Answer::ok(reply),
             Err(error) => Answer::error(json!({ "reason": error.to_string() })),
         }
+    }
+}
+
+impl Room {
+    /// The client says how it is: `{"status": TEXT}`.
+    fn set_status(&self, payload: &Payload, socket: &ChannelSocket<'_, User>) -> Result<(), String> {
+        let said = payload.parse::<Map<String, Value>>().map_err(|error| error.to_string())?;
+        let Some(Value::String(status)) = said.get("status") else {
+            return Err("`status` must be a text".to_owned());
+        };
+        let change = |old: &fanfare::presence::Meta| {
+            // What we have tracked is an object.
+            let mut meta: Map<String, Value> = old.parse().unwrap_or_default();
+            meta.insert("status".to_owned(), status.as_str().into());
+            meta
+        };
+        let updated = self.presence.update_with(socket, &self.key, change);
+        updated.map(|_| ()).map_err(|error: UpdateError| error.to_string())
     }
 }
 

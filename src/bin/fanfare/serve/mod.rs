@@ -7,6 +7,7 @@ use crate::cli::ServeOptions;
 use channels::{Bench, Room, RoomOptions, UserChannel, Users};
 use fanfare::channel::{Endpoint, Limits, PatternError, Router};
 use fanfare::net::server::{Echo, Options, Server};
+use fanfare::presence::Presence;
 use fanfare::{PubSub, Wait};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -26,7 +27,8 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), String> {
         builder = builder.workers(workers.into());
     }
     let pubsub = builder.build().map_err(|error| error.to_string())?;
-    let endpoint = endpoint(&pubsub, options).map_err(|error| error.to_string())?;
+    let presence = Presence::builder().start(&pubsub).map_err(|error| error.to_string())?;
+    let endpoint = endpoint(&pubsub, &presence, options).map_err(|error| error.to_string())?;
     let web = web::Web::new(endpoint.clone(), options)?;
     let mut server = Server::builder(endpoint)
         .options(server_options(options)?)
@@ -68,9 +70,10 @@ fn raise_descriptors() {
     }
 }
 
-fn endpoint(pubsub: &PubSub, options: &ServeOptions) -> Result<Endpoint, PatternError> {
+fn endpoint(pubsub: &PubSub, presence: &Presence, options: &ServeOptions) -> Result<Endpoint, PatternError> {
+    let rooms = RoomOptions { tests: options.admin, presence: presence.clone() };
     let router = Router::new()
-        .channel_with::<Room, _>("room:*", RoomOptions { tests: options.admin })?
+        .channel_with::<Room, _>("room:*", rooms)?
         .channel::<Bench>("bench:*")?
         .channel::<UserChannel>("users_socket:*")?;
     let mut limits = Limits::default();
