@@ -31,15 +31,15 @@ impl Presence {
     /// diffs come behind it; phoenix.js holds those that come before it, and applies them after. Call it once the
     /// channel has joined, in `handle_info`, say.
     ///
-    /// Of more metas than [`state_metas_max`](crate::presence::Builder::state_metas_max) the client gets the first page,
-    /// and then `presence_truncated`: `{"keys": KEYS, "metas": METAS, "next": CURSOR}`. To read on, it sends the cursor
-    /// to the channel, in an event of its own, which calls [`push_more`](Self::push_more).
+    /// Of more metas than [`state_metas_max`](crate::presence::Builder::state_metas_max) the client gets the first
+    /// page, and then `presence_truncated`: `{"keys": KEYS, "metas": METAS, "next": CURSOR}`. To read on, it sends the
+    /// cursor to the channel, in an event of its own, which calls [`push_more`](Self::push_more).
     pub fn push_state<A>(&self, socket: &ChannelSocket<'_, A>) {
         self.push(socket, Scope::Full);
     }
 
-    /// As [`push_state`](Self::push_state), for a client that need not know who is there: an empty `presence_state`, and
-    /// `presence_truncated` with the counts, without a cursor. The diffs come nevertheless.
+    /// As [`push_state`](Self::push_state), for a client that need not know who is there: an empty `presence_state`,
+    /// and `presence_truncated` with the counts, without a cursor. The diffs come nevertheless.
     pub fn push_count<A>(&self, socket: &ChannelSocket<'_, A>) {
         self.push(socket, Scope::Count);
     }
