@@ -3,7 +3,7 @@
 use super::diff::{Presences, Present, present};
 use super::error::{FlushError, TrackError, UpdateError};
 use super::map::aligned::{Aligned, Cursor};
-use super::map::meta::{Fields, Meta, PhxRef};
+use super::map::meta::{Fields, Meta, Metas, PhxRef};
 use super::map::owner::{Added, Gone, Owned};
 use super::map::room::{self, Room, Waiter, hash_of};
 use super::sealer;
@@ -121,10 +121,10 @@ impl Presence {
             return Err(TrackError::KeyTooLong { bytes: key.len(), max: options.key_bytes_max });
         }
         let phx_ref = PhxRef::unique();
-        let meta = Fields::of(&meta, options.meta_bytes_max)?.with(phx_ref, None);
+        let meta = Fields::of(&meta, options.meta_bytes_max)?.with(key, phx_ref, None);
         let (hash, max) = (hash_of(key), options.topic_metas_max);
         shared.table.with_live(topic, |room| {
-            let join = |state: &mut room::State| state.join(key, hash, meta.clone());
+            let join = |state: &mut room::State| state.join(hash, meta.clone());
             match owner.0.add(room, (key, hash), max, join) {
                 Ok(Added::Yes) => Some(Ok(phx_ref)),
                 Ok(Added::Already) => Some(Err(TrackError::AlreadyTracked)),
@@ -148,9 +148,9 @@ impl Presence {
         key: &str,
         meta: impl Serialize,
     ) -> Result<PhxRef, UpdateError> {
-        let fields = Fields::of(&meta, self.shared().options.meta_bytes_max)?;
+        let mut fields = Fields::of(&meta, self.shared().options.meta_bytes_max)?;
         // None can be overtaken that expects nothing.
-        self.replace(place.into(), key, &fields, None)?.ok_or(UpdateError::NotTracked)
+        self.replace(place.into(), key, &mut fields, None)?.ok_or(UpdateError::NotTracked)
     }
 
     /// As [`update`](Self::update), with what a function makes of the old meta. It runs without any lock; should
@@ -168,8 +168,8 @@ impl Presence {
         let place = place.into();
         loop {
             let old = self.with_presence(place, key, |room, id| room.look(|state| state.meta(id).clone()))?;
-            let fields = Fields::of(&change(&old), self.shared().options.meta_bytes_max)?;
-            if let Some(phx_ref) = self.replace(place, key, &fields, Some(old.phx_ref()))? {
+            let mut fields = Fields::of(&change(&old), self.shared().options.meta_bytes_max)?;
+            if let Some(phx_ref) = self.replace(place, key, &mut fields, Some(old.phx_ref()))? {
                 return Ok(phx_ref);
             }
         }
@@ -180,7 +180,7 @@ impl Presence {
         &self,
         place: Place<'_>,
         key: &str,
-        fields: &Fields,
+        fields: &mut Fields,
         expected: Option<PhxRef>,
     ) -> Result<Option<PhxRef>, UpdateError> {
         self.with_presence(place, key, |room, id| {
@@ -190,7 +190,7 @@ impl Presence {
                 }
                 let phx_ref = PhxRef::unique();
                 let (prev, told) = state.prev_ref(id);
-                state.update(id, fields.with(phx_ref, Some(prev)), told);
+                state.update(id, fields.with(key, phx_ref, Some(prev)), told);
                 Some(phx_ref)
             })
             .flatten()
@@ -239,7 +239,7 @@ impl Presence {
     }
 
     /// The metas of one key on a topic, or `None` if it is not present.
-    pub fn get_by_key(&self, topic: &str, key: &str) -> Option<Vec<Meta>> {
+    pub fn get_by_key(&self, topic: &str, key: &str) -> Option<Metas> {
         let hash = hash_of(key);
         let metas = self.shared().table.with(topic, |room| room.look(|state| state.metas_of(key, hash)))?;
         (!metas.is_empty()).then_some(metas)

@@ -1,10 +1,8 @@
 //! What is told: diffs, states, and what callers see of a room.
 
-use super::Meta;
 use super::map::entries::{Entry, Snapshot};
-use super::map::room::Change;
+use super::{Meta, Metas};
 use crate::message::Payload;
-use crate::sync::Text;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -12,8 +10,9 @@ use std::collections::HashMap;
 /// A key and some of its metas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Present {
-    key: Text,
-    metas: Vec<Meta>,
+    /// One of those that have the key, for its key.
+    named: Meta,
+    metas: Metas,
     /// The JSON of what was fetched, without its braces.
     extra: Option<Box<str>>,
 }
@@ -21,7 +20,7 @@ pub struct Present {
 impl Present {
     /// The key.
     pub fn key(&self) -> &str {
-        &self.key
+        self.named.key()
     }
 
     /// The metas, in no particular order. In a diff there is at least one; none means that the key has gone.
@@ -30,22 +29,21 @@ impl Present {
     }
 }
 
-impl From<(Text, Vec<Meta>)> for Present {
-    fn from((key, metas): (Text, Vec<Meta>)) -> Self {
-        Present { key, metas, extra: None }
+impl From<(Meta, Metas)> for Present {
+    fn from((named, metas): (Meta, Metas)) -> Self {
+        Present { named, metas, extra: None }
     }
 }
 
 /// Groups by key, in the order in which keys first come.
-fn grouped<'a>(metas: impl Iterator<Item = (&'a Text, &'a Meta)>) -> Vec<Present> {
+fn grouped<'a>(metas: impl Iterator<Item = &'a Meta>) -> Vec<Present> {
     let mut all: Vec<Present> = Vec::with_capacity(metas.size_hint().0);
-    // Presences of a key that are there at one time share its text.
-    let mut places = HashMap::<*const u8, usize, foldhash::fast::RandomState>::default();
-    for (key, meta) in metas {
-        let place = *places.entry(key.as_ptr()).or_insert(all.len());
+    let mut places = HashMap::<&str, usize, foldhash::quality::RandomState>::default();
+    for meta in metas {
+        let place = *places.entry(meta.key()).or_insert(all.len());
         match all.get_mut(place) {
             Some(present) => present.metas.push(meta.clone()),
-            None => all.push(Present { key: key.clone(), metas: vec![meta.clone()], extra: None }),
+            None => all.push(Present { named: meta.clone(), metas: meta.clone().into(), extra: None }),
         }
     }
     all
@@ -72,9 +70,8 @@ impl Diff {
         &self.leaves
     }
 
-    pub(super) fn of(joins: &[Change], leaves: &[Change]) -> Self {
-        let group = |changes: &[Change]| grouped(changes.iter().map(|change| (&change.key, &change.meta)));
-        Diff { joins: group(joins), leaves: group(leaves) }
+    pub(super) fn of(joins: &[Meta], leaves: &[Meta]) -> Self {
+        Diff { joins: grouped(joins.iter()), leaves: grouped(leaves.iter()) }
     }
 
     /// The parts of one as a whole.
@@ -117,7 +114,7 @@ fn write_all(json: &mut Vec<u8>, all: &[Present]) {
         if place > 0 {
             json.push(b',');
         }
-        write(json, &present.key, present.metas.iter(), present.extra.as_deref());
+        write(json, present.key(), present.metas.iter(), present.extra.as_deref());
     }
     json.push(b'}');
 }
@@ -169,9 +166,9 @@ impl Batch {
         let mut places = HashMap::<&str, usize, foldhash::quality::RandomState>::default();
         let mut batch: Vec<Fetched> = Vec::new();
         for present in all {
-            let place = *places.entry(&present.key).or_insert(batch.len());
+            let place = *places.entry(present.key()).or_insert(batch.len());
             match batch.get_mut(place) {
-                Some(fetched) => fetched.present.metas.extend(present.metas.iter().cloned()),
+                Some(fetched) => present.metas.iter().for_each(|meta| fetched.present.metas.push(meta.clone())),
                 None => batch.push(Fetched { present: present.clone(), extra: Map::new() }),
             }
         }
@@ -205,23 +202,23 @@ impl Batch {
 
     /// Puts what was fetched beside the metas.
     pub(super) fn apply<'a>(self, all: impl Iterator<Item = &'a mut Present>) {
-        let mut extras = HashMap::<Text, Box<str>, foldhash::quality::RandomState>::default();
+        let mut extras = HashMap::<String, Box<str>, foldhash::quality::RandomState>::default();
         for Fetched { present, mut extra } in self.all {
             extra.remove("metas");
             if let Ok(json) = serde_json::to_string(&extra)
                 && !extra.is_empty()
             {
-                extras.insert(present.key, json[1..json.len() - 1].into());
+                extras.insert(present.key().to_owned(), json[1..json.len() - 1].into());
             }
         }
-        all.for_each(|present| present.extra = extras.get(&present.key).cloned());
+        all.for_each(|present| present.extra = extras.get(present.key()).cloned());
     }
 }
 
 impl Fetched {
     /// The key.
     pub fn key(&self) -> &str {
-        &self.present.key
+        self.present.key()
     }
 
     /// The metas, of both sides of a diff.
@@ -258,12 +255,12 @@ impl Presences {
 
     /// The keys, in no particular order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.snapshot.heads().map(|entry| &*entry.key)
+        self.snapshot.heads().map(|entry| entry.meta.key())
     }
 
     /// Each key with its metas, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &Meta> + Clone)> {
-        self.snapshot.heads().map(|head| (&*head.key, self.snapshot.chain(head).map(|entry| &entry.meta)))
+        self.snapshot.heads().map(|head| (head.meta.key(), self.snapshot.chain(head).map(|entry| &entry.meta)))
     }
 
     /// As JSON: `{KEY: {"metas": [META, ..]}, ..}`.
@@ -274,14 +271,14 @@ impl Presences {
 
 /// All of a state, as JSON.
 pub(super) fn state_json(snapshot: &Snapshot) -> Bytes {
-    let size: usize = snapshot.iter().map(|entry| entry.meta.json().len() + entry.key.len() + 16).sum();
+    let size: usize = snapshot.iter().map(|entry| entry.meta.json().len() + entry.meta.key().len() + 16).sum();
     let mut json = Vec::with_capacity(size + 2);
     json.push(b'{');
     for (place, head) in snapshot.heads().enumerate() {
         if place > 0 {
             json.push(b',');
         }
-        write(&mut json, &head.key, snapshot.chain(head).map(|entry| &entry.meta), None);
+        write(&mut json, head.meta.key(), snapshot.chain(head).map(|entry| &entry.meta), None);
     }
     json.push(b'}');
     json.into()
@@ -289,7 +286,7 @@ pub(super) fn state_json(snapshot: &Snapshot) -> Bytes {
 
 /// Some presences, grouped by key.
 pub(super) fn present<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Present> {
-    grouped(entries.map(|entry| (&entry.key, &entry.meta)))
+    grouped(entries.map(|entry| &entry.meta))
 }
 
 /// Presences as JSON.

@@ -67,7 +67,7 @@ mod sealer;
 mod start;
 
 pub use map::aligned::{Aligned, Cursor};
-pub use map::meta::{Meta, MetaError, PhxRef};
+pub use map::meta::{Meta, MetaError, Metas, PhxRef};
 #[cfg(not(fanfare_loom))]
 pub use {
     api::{Owner, Page, Place, Presence, Scope},

@@ -12,12 +12,13 @@
 use super::DIFF;
 use super::diff::{Batch, Diff, Present, present, present_json, state_json};
 use super::map::aligned::Aligned;
-use super::map::room::{Change, Epoch, Room, Scope, Sealing, Waiter};
+use super::map::meta::{Meta, Metas};
+use super::map::room::{Epoch, Room, Scope, Sealing, Waiter};
 use super::map::signal::SHARDS;
 use super::start::Shared;
 use crate::pool::Pool;
 use crate::pubsub::ForClients;
-use crate::sync::{Arc, Mutex, Ordering, Parker, Text};
+use crate::sync::{Arc, Mutex, Ordering, Parker};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,12 +42,14 @@ pub(super) struct Sealer {
     /// Rooms that cool, and until when.
     cooling: VecDeque<(Instant, Arc<Room>)>,
     lanes: Option<Arc<Lanes>>,
+    /// The epoch in hand. It is kept for its memory: most epochs are small.
+    epoch: Epoch,
 }
 
 impl Sealer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let lanes = shared.hooks.are_there().then(|| Arc::new(Lanes::new()));
-        Sealer { shared, cooling: VecDeque::new(), lanes }
+        Sealer { shared, cooling: VecDeque::new(), lanes, epoch: Epoch::default() }
     }
 
     /// The thread's work, until the presence is dropped. What is not told by then is told at the end.
@@ -58,12 +61,13 @@ impl Sealer {
             let round = signal.wait(&parker, self.cooling.front().map(|(until, _)| *until));
             let everything = round.flush.is_some() || round.stop;
             let shards = if everything { u64::MAX } else { round.due };
+            // These first: what is sealed now has nothing more to tell in this round.
+            self.cooled(everything);
             for shard in (0..SHARDS).filter(|shard| shards & 1 << shard != 0) {
                 let shard = self.shared.table.shard(shard).clone();
                 let rooms = if round.stop { shard.close() } else { shard.take() };
                 rooms.into_iter().for_each(|room| self.seal(room));
             }
-            self.cooled(everything);
             if let Some(flush) = round.flush {
                 if let Some(lanes) = &self.lanes {
                     lanes.pool.wait_until_idle();
@@ -91,15 +95,17 @@ impl Sealer {
     }
 
     fn seal(&mut self, room: Arc<Room>) {
-        match room.seal(self.shared.hooks.metas.is_some()) {
+        match room.seal(self.shared.hooks.metas.is_some(), &mut self.epoch) {
             Sealing::Quiet => {}
             Sealing::Retired => self.shared.table.remove(&room),
-            Sealing::Epoch(epoch) => {
-                self.cooling.push_back((Instant::now() + self.shared.options.diff_period, room.clone()));
-                match &self.lanes {
-                    Some(lanes) => Lanes::push(lanes, &self.shared, room, epoch),
-                    None => self.shared.tell(&room, epoch),
+            Sealing::Epoch => {
+                if let Some(lanes) = &self.lanes {
+                    Lanes::push(lanes, &self.shared, room.clone(), std::mem::take(&mut self.epoch));
+                } else {
+                    self.shared.tell(&room, &mut self.epoch);
+                    self.epoch.clear();
                 }
+                self.cooling.push_back((Instant::now() + self.shared.options.diff_period, room));
             }
         }
     }
@@ -139,30 +145,30 @@ impl Lanes {
         TELLS.set(true);
         loop {
             let mut lane = self.lanes[number].lock();
-            let Some((room, epoch)) = lane.epochs.pop_front() else {
+            let Some((room, mut epoch)) = lane.epochs.pop_front() else {
                 lane.busy = false;
                 return;
             };
             drop(lane);
-            shared.tell(&room, epoch);
+            shared.tell(&room, &mut epoch);
         }
     }
 }
 
 impl Shared {
     /// Tells what an epoch came to.
-    fn tell(&self, room: &Room, epoch: Epoch) {
+    fn tell(&self, room: &Room, epoch: &mut Epoch) {
         let topic = room.name();
         let Epoch { joins, leaves, waiting, snapshot, counts, after } = epoch;
         self.counters.add(&self.counters.joins, joins.len());
         self.counters.add(&self.counters.leaves, leaves.len());
         if !(joins.is_empty() && leaves.is_empty()) {
-            self.tell_diff(topic, &joins, &leaves, after);
+            self.tell_diff(topic, joins, leaves, std::mem::take(after));
         }
         let mut told: Vec<(Scope, Aligned)> = Vec::new();
-        for Waiter { scope, tell } in waiting {
+        for Waiter { scope, tell } in waiting.drain(..) {
             if !told.iter().any(|(other, _)| *other == scope) {
-                let aligned = self.aligned(topic, scope, snapshot.as_ref(), counts);
+                let aligned = self.aligned(topic, scope, snapshot.as_ref(), *counts);
                 told.push((scope, aligned));
             }
             let aligned = told.iter().find(|(other, _)| *other == scope).map(|(_, aligned)| aligned);
@@ -175,7 +181,7 @@ impl Shared {
         }
     }
 
-    fn tell_diff(&self, topic: &str, joins: &[Change], leaves: &[Change], after: Vec<(Text, Vec<super::Meta>)>) {
+    fn tell_diff(&self, topic: &str, joins: &[Meta], leaves: &[Meta], after: Vec<(Meta, Metas)>) {
         let is_heard = self.pubsub.subscriber_count(topic) > 0;
         let hooks = &self.hooks;
         if !is_heard && !hooks.are_there() {
@@ -257,7 +263,7 @@ impl Shared {
 }
 
 /// Diffs of at most `max` metas each: first all that come, then all that go.
-fn parts(mut joins: &[Change], mut leaves: &[Change], max: usize) -> Vec<Diff> {
+fn parts(mut joins: &[Meta], mut leaves: &[Meta], max: usize) -> Vec<Diff> {
     let mut parts = Vec::with_capacity((joins.len() + leaves.len()).div_ceil(max));
     while !(joins.is_empty() && leaves.is_empty()) {
         let (some_joins, other_joins) = joins.split_at(joins.len().min(max));

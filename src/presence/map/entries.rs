@@ -2,25 +2,25 @@
 //!
 //! Entries lie densely: a new one goes to the end, and the last one moves into the place of one that leaves. A snapshot
 //! takes a reference to each segment, so it costs a 256th of the entries and copies none. While it lives, the first
-//! change to a segment copies that one segment.
+//! change to a segment copies that one segment. A small room has no segments: a snapshot of it is a copy.
 //!
 //! - I1. Only the last segment is not full, and none is empty.
 //! - I2. A snapshot never changes.
 
 use super::meta::Meta;
-use crate::sync::{Arc, Text};
+use crate::sync::Arc;
 
 /// Entries in a segment.
-pub const SEGMENT: usize = 256;
+const SEGMENT: usize = 256;
+/// Entries up to which a room is small.
+pub const FEW: usize = 8;
 /// No slot.
 pub const NONE: u32 = u32::MAX;
 
 /// One presence.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Its key. Presences of one key share the text.
-    pub key: Text,
-    /// Its meta.
+    /// Its key and its meta.
     pub meta: Meta,
     /// The room's number of it, which does not change while it moves.
     pub id: u32,
@@ -36,59 +36,104 @@ pub struct Entry {
     pub told_prev: bool,
 }
 
-#[cfg(all(target_pointer_width = "64", not(fanfare_loom)))]
-const _: () = assert!(size_of::<Entry>() <= 56);
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Entry>() <= 48);
 
 type Segment = Arc<Vec<Entry>>;
 
 /// See the module's text.
-#[derive(Debug, Default)]
-pub struct Entries {
-    segments: Vec<Segment>,
-    len: usize,
+#[derive(Debug)]
+pub enum Entries {
+    /// Of a small room.
+    Few(Vec<Entry>),
+    /// Of any other.
+    Many {
+        /// See the module's text.
+        segments: Vec<Segment>,
+        /// How many there are.
+        len: usize,
+    },
 }
 
 impl Entries {
+    /// None.
+    pub fn new() -> Self {
+        Entries::Few(Vec::new())
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.len
+        match self {
+            Entries::Few(few) => few.len(),
+            Entries::Many { len, .. } => *len,
+        }
     }
 
     /// The one in that slot.
     pub fn at(&self, slot: u32) -> &Entry {
-        &self.segments[slot as usize / SEGMENT][slot as usize % SEGMENT]
+        match self {
+            Entries::Few(few) => &few[slot as usize],
+            Entries::Many { segments, .. } => &segments[slot as usize / SEGMENT][slot as usize % SEGMENT],
+        }
     }
 
     /// The one in that slot, to be changed.
     pub fn at_mut(&mut self, slot: u32) -> &mut Entry {
-        &mut own(&mut self.segments[slot as usize / SEGMENT])[slot as usize % SEGMENT]
+        match self {
+            Entries::Few(few) => &mut few[slot as usize],
+            Entries::Many { segments, .. } => &mut own(&mut segments[slot as usize / SEGMENT])[slot as usize % SEGMENT],
+        }
     }
 
     /// Puts one at the end. Its slot is the number of those that were there.
     pub fn push(&mut self, entry: Entry) {
-        if self.len.is_multiple_of(SEGMENT) {
-            // The first one grows as it needs to: most rooms are small.
-            let capacity = if self.len == 0 { 1 } else { SEGMENT };
-            self.segments.push(Arc::new(Vec::with_capacity(capacity)));
+        match self {
+            Entries::Few(few) if few.len() < FEW => {
+                if few.is_empty() {
+                    // Most rooms that are small are of one.
+                    few.reserve_exact(1);
+                }
+                few.push(entry);
+            }
+            Entries::Few(few) => {
+                let mut all = std::mem::take(few);
+                all.push(entry);
+                let len = all.len();
+                *self = Entries::Many { segments: vec![Arc::new(all)], len };
+            }
+            Entries::Many { segments, len } => {
+                if len.is_multiple_of(SEGMENT) {
+                    segments.push(Arc::new(Vec::with_capacity(SEGMENT)));
+                }
+                own(segments.last_mut().expect("one was pushed")).push(entry);
+                *len += 1;
+            }
         }
-        own(self.segments.last_mut().expect("one was pushed")).push(entry);
-        self.len += 1;
     }
 
     /// Takes one out. The last one comes into its slot, unless it was the last.
     pub fn swap_remove(&mut self, slot: u32) -> Entry {
-        let segment = own(self.segments.last_mut().expect("there is an entry"));
-        let last = segment.pop().expect("no segment is empty");
-        if segment.is_empty() {
-            self.segments.pop();
+        match self {
+            Entries::Few(few) => few.swap_remove(slot as usize),
+            Entries::Many { segments, len } => {
+                let segment = own(segments.last_mut().expect("there is an entry"));
+                let last = segment.pop().expect("no segment is empty");
+                if segment.is_empty() {
+                    segments.pop();
+                }
+                *len -= 1;
+                if slot as usize == *len { last } else { std::mem::replace(self.at_mut(slot), last) }
+            }
         }
-        self.len -= 1;
-        if slot as usize == self.len { last } else { std::mem::replace(self.at_mut(slot), last) }
     }
 
     /// All of them as they are now.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { segments: self.segments.clone(), len: self.len }
+        match self {
+            Entries::Few(few) if few.is_empty() => Snapshot::default(),
+            Entries::Few(few) => Snapshot { segments: vec![Arc::new(few.clone())], len: few.len() },
+            Entries::Many { segments, len } => Snapshot { segments: segments.clone(), len: *len },
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is known of one presence: a JSON object with its ref in front.
 //!
-//! It is encoded once, when it is tracked, and from then on copied as bytes: into every diff, state and list. The ref
-//! lies at a place that does not vary, so it needs no memory of its own.
+//! It is encoded once, when it is tracked, and from then on copied as bytes: into every diff, state and list. The key
+//! lies in front of it, and the ref at a place that does not vary, so neither needs memory of its own.
 
 #[cfg(not(fanfare_loom))]
 use crate::message::ParseError;
@@ -10,10 +10,11 @@ use serde::Serialize;
 #[cfg(not(fanfare_loom))]
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 use std::cell::Cell;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 /// Letters of a ref: those of base64url.
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -88,13 +89,23 @@ impl PartialEq<str> for PhxRef {
 
 /// The meta of one presence: the JSON object that was tracked, with `phx_ref` in it, and after an update
 /// `phx_ref_prev`. Cheap to clone.
+///
+/// The key lies in front of the JSON, in one piece of memory: whoever looks a key up has its meta at hand.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Meta(Text);
+pub struct Meta {
+    text: Text,
+    key_bytes: u32,
+}
 
 impl Meta {
+    /// The key by which it is present.
+    pub fn key(&self) -> &str {
+        &self.text[..self.key_bytes as usize]
+    }
+
     /// As JSON.
     pub fn json(&self) -> &str {
-        &self.0
+        &self.text[self.key_bytes as usize..]
     }
 
     /// Its ref.
@@ -104,12 +115,12 @@ impl Meta {
 
     /// The ref that it took the place of: the last one that was told to anybody, or that was never told if none was.
     pub fn phx_ref_prev(&self) -> Option<PhxRef> {
-        let has_prev = self.0.as_bytes().get(PREV.start - PREV_HEAD.len()..PREV.start) == Some(PREV_HEAD);
+        let has_prev = self.json().as_bytes().get(PREV.start - PREV_HEAD.len()..PREV.start) == Some(PREV_HEAD);
         has_prev.then(|| self.ref_at(PREV))
     }
 
     fn ref_at(&self, place: Range<usize>) -> PhxRef {
-        PhxRef(self.0.as_bytes()[place].try_into().expect("16 bytes"))
+        PhxRef(self.json().as_bytes()[place].try_into().expect("16 bytes"))
     }
 
     /// As a value.
@@ -119,13 +130,51 @@ impl Meta {
     /// [`ParseError::Mismatch`]: it is not such a value.
     #[cfg(not(fanfare_loom))]
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ParseError> {
-        serde_json::from_str(&self.0).map_err(|error| ParseError::Mismatch(error.to_string().into()))
+        serde_json::from_str(self.json()).map_err(|error| ParseError::Mismatch(error.to_string().into()))
     }
 }
 
 impl fmt::Debug for Meta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{:?}: {}", self.key(), self.json())
+    }
+}
+
+/// Metas of one key. One of them, as most keys have, takes no memory of its own.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Metas(SmallVec<[Meta; 1]>);
+
+impl Metas {
+    /// One more.
+    pub(in crate::presence) fn push(&mut self, meta: Meta) {
+        self.0.push(meta);
+    }
+}
+
+impl Deref for Metas {
+    type Target = [Meta];
+    fn deref(&self) -> &[Meta] {
+        &self.0
+    }
+}
+
+impl From<Meta> for Metas {
+    fn from(meta: Meta) -> Self {
+        Metas(SmallVec::from_buf([meta]))
+    }
+}
+
+impl<'a> IntoIterator for &'a Metas {
+    type Item = &'a Meta;
+    type IntoIter = std::slice::Iter<'a, Meta>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl fmt::Debug for Metas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self).finish()
     }
 }
 
@@ -158,48 +207,69 @@ impl fmt::Display for MetaError {
 
 impl std::error::Error for MetaError {}
 
-/// What a user tracks, encoded: all that is missing is the refs.
+thread_local! {
+    /// Memory to encode in, kept from one call to the next.
+    static SCRATCH: Cell<[Vec<u8>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
+}
+
+/// What a user tracks, encoded: all that is missing is the key and the refs.
 #[derive(Debug)]
-pub struct Fields(Vec<u8>);
+pub struct Fields([Vec<u8>; 2]);
 
 impl Fields {
     /// Of a value, which must be an object of at most `max` bytes.
     pub fn of(value: &impl Serialize, max: usize) -> Result<Self, MetaError> {
-        let mut json = Vec::with_capacity(128);
-        serde_json::to_writer(&mut json, value).map_err(|error| MetaError::Encode(error.to_string().into()))?;
+        let mut fields = Fields(SCRATCH.take());
+        let json = &mut fields.0[0];
+        json.clear();
+        let encode = |error: serde_json::Error| MetaError::Encode(error.to_string().into());
+        serde_json::to_writer(&mut *json, value).map_err(encode)?;
         if json.first() != Some(&b'{') {
             return Err(MetaError::NotAnObject);
         }
         // Whatever it says of refs is not so: they are ours.
         if json.windows(REF_KEY.len() + 1).any(|window| window == b"\"phx_ref") {
-            let mut map: Map<String, Value> =
-                serde_json::from_slice(&json).map_err(|error| MetaError::Encode(error.to_string().into()))?;
+            let mut map: Map<String, Value> = serde_json::from_slice(json).map_err(encode)?;
             map.remove(REF_KEY);
             map.remove(PREV_KEY);
-            json = serde_json::to_vec(&map).map_err(|error| MetaError::Encode(error.to_string().into()))?;
+            json.clear();
+            serde_json::to_writer(&mut *json, &map).map_err(encode)?;
         }
         if json.len() > max {
             return Err(MetaError::TooLong { bytes: json.len(), max });
         }
-        Ok(Fields(json))
+        Ok(fields)
     }
 
-    /// With a ref, and the one that it takes the place of.
-    pub fn with(&self, own: PhxRef, prev: Option<PhxRef>) -> Meta {
-        let mut json = Vec::with_capacity(self.0.len() + PREV.end + 2);
-        json.extend_from_slice(b"{\"phx_ref\":\"");
-        json.extend_from_slice(&own.0);
-        json.push(b'"');
+    /// By a key, with a ref, and the one that it takes the place of.
+    pub fn with(&mut self, key: &str, own: PhxRef, prev: Option<PhxRef>) -> Meta {
+        let [fields, text] = &mut self.0;
+        text.clear();
+        text.extend_from_slice(key.as_bytes());
+        text.extend_from_slice(b"{\"phx_ref\":\"");
+        text.extend_from_slice(&own.0);
+        text.push(b'"');
         if let Some(prev) = prev {
-            json.extend_from_slice(PREV_HEAD);
-            json.extend_from_slice(&prev.0);
-            json.push(b'"');
+            text.extend_from_slice(PREV_HEAD);
+            text.extend_from_slice(&prev.0);
+            text.push(b'"');
         }
-        if self.0.len() > 2 {
-            json.push(b',');
+        if fields.len() > 2 {
+            text.push(b',');
         }
-        json.extend_from_slice(&self.0[1..]);
-        Meta(String::from_utf8(json).expect("JSON is UTF-8").into())
+        text.extend_from_slice(&fields[1..]);
+        let text = std::str::from_utf8(text).expect("JSON is UTF-8");
+        Meta { text: text.into(), key_bytes: key.len() as u32 }
+    }
+}
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        /// Bytes that are kept.
+        const KEPT: usize = 4096;
+        if self.0.iter().all(|scratch| scratch.capacity() <= KEPT) {
+            SCRATCH.set(std::mem::take(&mut self.0));
+        }
     }
 }
 
@@ -209,17 +279,17 @@ mod tests {
     use serde_json::json;
 
     fn meta(value: &Value, prev: Option<PhxRef>) -> Meta {
-        Fields::of(value, 1000).unwrap().with(PhxRef::unique(), prev)
+        Fields::of(value, 1000).unwrap().with("key", PhxRef::unique(), prev)
     }
 
     #[test]
     fn a_meta_has_its_ref_and_its_fields() {
         let (own, prev) = (PhxRef::unique(), PhxRef::unique());
         for (value, fields) in [(json!({}), ""), (json!({ "a": 1, "b": [2] }), r#","a":1,"b":[2]"#)] {
-            let meta = Fields::of(&value, 1000).unwrap().with(own, None);
+            let meta = Fields::of(&value, 1000).unwrap().with("key", own, None);
             assert_eq!(meta.json(), format!(r#"{{"phx_ref":"{own}"{fields}}}"#));
-            assert_eq!((meta.phx_ref(), meta.phx_ref_prev()), (own, None));
-            let meta = Fields::of(&value, 1000).unwrap().with(own, Some(prev));
+            assert_eq!((meta.key(), meta.phx_ref(), meta.phx_ref_prev()), ("key", own, None));
+            let meta = Fields::of(&value, 1000).unwrap().with("key", own, Some(prev));
             assert_eq!(meta.json(), format!(r#"{{"phx_ref":"{own}","phx_ref_prev":"{prev}"{fields}}}"#));
             assert_eq!((meta.phx_ref(), meta.phx_ref_prev()), (own, Some(prev)));
         }

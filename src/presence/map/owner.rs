@@ -10,7 +10,7 @@
 //! Model: `loom-tests/tests/presence_owner.rs` (I1, I2).
 
 use super::room::{Room, State};
-use crate::sync::{Arc, Mutex, Text};
+use crate::sync::{Arc, Mutex};
 use hashbrown::HashTable;
 
 /// What an owner knows. See the module's text.
@@ -30,14 +30,14 @@ enum Items {
 #[derive(Debug)]
 struct Item {
     room: Arc<Room>,
-    key: Text,
+    /// The key's hash. The room has the key.
     hash: u32,
     id: u32,
 }
 
 impl Item {
-    fn is(&self, room: &Arc<Room>, key: &str) -> bool {
-        Arc::ptr_eq(&self.room, room) && *self.key == *key
+    fn is(&self, room: &Arc<Room>, key: &str, hash: u32) -> bool {
+        self.hash == hash && Arc::ptr_eq(&self.room, room) && room.look(|state| state.meta(self.id).key() == key)
     }
 
     fn leave(&self) {
@@ -84,13 +84,13 @@ impl Owned {
         items.leave_all();
     }
 
-    /// Adds a presence in `room`. `join` makes it there, and gives the key and the number.
+    /// Adds a presence in `room`. `join` makes it there, and gives the number.
     pub fn add(
         &self,
         room: &Arc<Room>,
         (key, hash): (&str, u32),
         metas_max: usize,
-        join: impl FnOnce(&mut State) -> (Text, u32),
+        join: impl FnOnce(&mut State) -> u32,
     ) -> Result<Added, Gone> {
         let mut items = self.0.lock();
         if let Items::Ended = *items {
@@ -103,8 +103,8 @@ impl Owned {
         Ok(match joined {
             None => Added::Retired,
             Some(None) => Added::Full,
-            Some(Some((key, id))) => {
-                items.insert(Item { room: room.clone(), key, hash, id });
+            Some(Some(id)) => {
+                items.insert(Item { room: room.clone(), hash, id });
                 Added::Yes
             }
         })
@@ -158,8 +158,8 @@ impl Items {
     fn find(&self, room: &Arc<Room>, key: &str, hash: u32) -> Option<u32> {
         let found = match self {
             Items::None | Items::Ended => None,
-            Items::One(item) => Some(item).filter(|item| item.is(room, key)),
-            Items::Many(table) => table.find(table_hash(room, hash), |item| item.is(room, key)),
+            Items::One(item) => Some(item).filter(|item| item.is(room, key, hash)),
+            Items::Many(table) => table.find(table_hash(room, hash), |item| item.is(room, key, hash)),
         };
         found.map(|item| item.id)
     }
@@ -185,7 +185,7 @@ impl Items {
         self.find(room, key, hash)?;
         match self {
             Items::Many(table) => {
-                let found = table.find_entry(table_hash(room, hash), |item| item.is(room, key)).ok()?;
+                let found = table.find_entry(table_hash(room, hash), |item| item.is(room, key, hash)).ok()?;
                 Some(found.remove().0)
             }
             _ => match std::mem::replace(self, Items::None) {

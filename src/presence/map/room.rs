@@ -31,15 +31,13 @@
 //! `presence_retire.rs` (I2).
 
 use super::aligned::Aligned;
-use super::entries::{Entries, Entry, NONE, Snapshot};
-use super::meta::{Meta, PhxRef};
+use super::entries::{Entries, Entry, FEW, NONE, Snapshot};
+use super::meta::{Meta, Metas, PhxRef};
 use super::signal::Shard;
-use crate::sync::{Arc, AtomicU32, Mutex, MutexGuard, OnceLock, Ordering, Text};
+use crate::sync::{Arc, AtomicU32, Mutex, MutexGuard, OnceLock, Ordering};
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 use std::hash::BuildHasher;
-
-/// Presences up to which a room has no index.
-const FEW: usize = 8;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -65,28 +63,26 @@ enum Phase {
 #[derive(Debug)]
 pub struct State {
     entries: Entries,
-    /// The slot of each presence's number.
-    slots: Vec<u32>,
-    /// Numbers that nobody has.
-    free: Vec<u32>,
     keys: u32,
-    /// The hash and the slot of each key's first presence; none while there are few.
-    index: Option<Box<HashTable<(u32, u32)>>>,
+    /// None while there are few.
+    index: Option<Box<Index>>,
     /// Slots of those that are in no diff (I3).
-    fresh: Vec<u32>,
+    fresh: SmallVec<[u32; 4]>,
     /// Those that are in a diff, and have left.
-    left: Vec<Change>,
+    left: SmallVec<[Meta; 1]>,
     waiting: Vec<Waiter>,
     phase: Phase,
 }
 
-/// A key and a meta that came or went.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// The key.
-    pub key: Text,
-    /// The meta.
-    pub meta: Meta,
+/// Where things are in a room that is not small.
+#[derive(Debug, Default)]
+struct Index {
+    /// The hash and the slot of each key's first presence.
+    heads: HashTable<(u32, u32)>,
+    /// The slot of each number.
+    slots: Vec<u32>,
+    /// Numbers that nobody has.
+    free: Vec<u32>,
 }
 
 /// How much of the state somebody wants.
@@ -115,44 +111,57 @@ impl std::fmt::Debug for Waiter {
 }
 
 /// What a seal found.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sealing {
     /// Nothing: the room is quiet.
     Quiet,
     /// Nothing, and nobody is there: it is to be taken out of the table.
     Retired,
     /// An epoch. The room cools.
-    Epoch(Epoch),
+    Epoch,
 }
 
 /// What one epoch came to.
 #[derive(Debug, Default)]
 pub struct Epoch {
     /// Those that have come.
-    pub joins: Vec<Change>,
+    pub joins: Vec<Meta>,
     /// Those that have gone.
-    pub leaves: Vec<Change>,
+    pub leaves: Vec<Meta>,
     /// Who is to be told the state.
     pub waiting: Vec<Waiter>,
     /// The state, if somebody wants it.
     pub snapshot: Option<Snapshot>,
     /// Keys and presences.
     pub counts: (u32, u32),
-    /// The metas that each changed key now has, if that was wanted.
-    pub after: Vec<(Text, Vec<Meta>)>,
+    /// Of each changed key one that came or went, and all that there are now, if that was wanted.
+    pub after: Vec<(Meta, Metas)>,
+}
+
+impl Epoch {
+    /// Forgets it, and keeps its memory, unless it is much.
+    pub fn clear(&mut self) {
+        const KEPT: usize = 1024;
+        if self.joins.capacity().max(self.leaves.capacity()) > KEPT {
+            *self = Epoch::default();
+        }
+        self.joins.clear();
+        self.leaves.clear();
+        self.waiting.clear();
+        self.snapshot = None;
+        self.after.clear();
+    }
 }
 
 impl Room {
     /// An empty, quiet room.
     pub fn new(name: &str, shard: Arc<Shard>) -> Self {
         let state = State {
-            entries: Entries::default(),
-            slots: Vec::new(),
-            free: Vec::new(),
+            entries: Entries::new(),
             keys: 0,
             index: None,
-            fresh: Vec::new(),
-            left: Vec::new(),
+            fresh: SmallVec::new(),
+            left: SmallVec::new(),
             waiting: Vec::new(),
             phase: Phase::Quiet,
         };
@@ -209,19 +218,21 @@ impl Room {
         look(&self.lock())
     }
 
-    /// For the sealer: ends the open epoch. `after`: whether the metas of changed keys are wanted.
-    pub fn seal(&self, after: bool) -> Sealing {
+    /// For the sealer: ends the open epoch. What it came to goes into `epoch`, which is empty; `after`: so do the metas
+    /// of changed keys.
+    pub fn seal(&self, after: bool, epoch: &mut Epoch) -> Sealing {
         let mut state = self.lock();
-        if state.is_sealed() {
-            if state.entries.len() == 0 {
-                state.phase = Phase::Retired;
-                return Sealing::Retired;
-            }
+        if !state.is_sealed() {
+            state.phase = Phase::Cooling;
+            state.seal(after, epoch);
+            Sealing::Epoch
+        } else if state.entries.len() == 0 {
+            state.phase = Phase::Retired;
+            Sealing::Retired
+        } else {
             state.phase = Phase::Quiet;
-            return Sealing::Quiet;
+            Sealing::Quiet
         }
-        state.phase = Phase::Cooling;
-        Sealing::Epoch(state.seal(after))
     }
 }
 
@@ -241,51 +252,65 @@ impl State {
         self.keys as usize
     }
 
-    /// Somebody comes. Returns the key as the room has it, and the presence's number.
-    pub fn join(&mut self, key: &str, hash: u32, meta: Meta) -> (Text, u32) {
+    /// Somebody comes. Returns the presence's number.
+    pub fn join(&mut self, hash: u32, meta: Meta) -> u32 {
         let slot = self.entries.len() as u32;
-        let head = self.head(key, hash);
-        let (key, next) = match head {
-            // Behind the first, so that the index need not change.
-            Some(head) => {
-                let first = self.entries.at_mut(head);
-                (first.key.clone(), std::mem::replace(&mut first.next, slot))
-            }
-            None => (key.into(), NONE),
-        };
+        let head = self.head(meta.key(), hash);
+        // Behind the first, so that the index need not change.
+        let next = head.map_or(NONE, |head| std::mem::replace(&mut self.entries.at_mut(head).next, slot));
         if next != NONE {
             self.entries.at_mut(next).prev = slot;
         }
-        let id = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(NONE);
-            self.slots.len() as u32 - 1
-        });
-        self.slots[id as usize] = slot;
+        let id = self.take_id(slot);
         let fresh = self.fresh.len() as u32;
         self.fresh.push(slot);
         let prev = head.unwrap_or(NONE);
-        self.entries.push(Entry { key: key.clone(), meta, id, next, prev, fresh, hash, told_prev: false });
+        self.entries.push(Entry { meta, id, next, prev, fresh, hash, told_prev: false });
         if head.is_none() {
             self.keys += 1;
-            match &mut self.index {
-                Some(index) => {
-                    index.insert_unique(spread(hash), (hash, slot), |&(hash, _)| spread(hash));
-                }
-                None if self.entries.len() > FEW => self.make_index(),
-                None => {}
+            if let Some(index) = &mut self.index {
+                index.heads.insert_unique(spread(hash), (hash, slot), |&(hash, _)| spread(hash));
             }
         }
-        (key, id)
+        if self.index.is_none() && self.entries.len() > FEW {
+            self.index = Some(Box::new(Index::of(&self.entries)));
+        }
+        id
+    }
+
+    /// A number that nobody has, for the presence in that slot.
+    fn take_id(&mut self, slot: u32) -> u32 {
+        let Some(index) = &mut self.index else {
+            let is_free = |id: &u32| (0..slot).all(|slot| self.entries.at(slot).id != *id);
+            return (0..=slot).find(is_free).expect("there are more numbers than presences");
+        };
+        let id = index.free.pop().unwrap_or_else(|| {
+            index.slots.push(NONE);
+            index.slots.len() as u32 - 1
+        });
+        index.slots[id as usize] = slot;
+        id
+    }
+
+    /// The slot of the presence with that number.
+    fn slot(&self, id: u32) -> u32 {
+        match &self.index {
+            Some(index) => index.slots[id as usize],
+            None => {
+                let slots = 0..self.entries.len() as u32;
+                slots.into_iter().find(|&slot| self.entries.at(slot).id == id).expect("the owner knows who is there")
+            }
+        }
     }
 
     /// The meta of a presence.
     pub fn meta(&self, id: u32) -> &Meta {
-        &self.entries.at(self.slots[id as usize]).meta
+        &self.entries.at(self.slot(id)).meta
     }
 
     /// The ref that a new meta of a presence takes the place of: the last that was told, or else the last that was.
     pub fn prev_ref(&self, id: u32) -> (PhxRef, bool) {
-        let entry = self.entries.at(self.slots[id as usize]);
+        let entry = self.entries.at(self.slot(id));
         match entry.meta.phx_ref_prev() {
             Some(prev) if entry.fresh != NONE && entry.told_prev => (prev, true),
             _ => (entry.meta.phx_ref(), entry.fresh == NONE),
@@ -294,32 +319,32 @@ impl State {
 
     /// A presence gets another meta. `told_prev`: what the meta says that it takes the place of was told.
     pub fn update(&mut self, id: u32, meta: Meta, told_prev: bool) {
-        let slot = self.slots[id as usize];
+        let slot = self.slot(id);
         let fresh = self.fresh.len() as u32;
         let entry = self.entries.at_mut(slot);
         let old = std::mem::replace(&mut entry.meta, meta);
         entry.told_prev = told_prev;
         if entry.fresh == NONE {
             entry.fresh = fresh;
-            let key = entry.key.clone();
             self.fresh.push(slot);
-            self.left.push(Change { key, meta: old });
+            self.left.push(old);
         }
     }
 
     /// A presence goes.
     pub fn leave(&mut self, id: u32) {
-        let slot = std::mem::replace(&mut self.slots[id as usize], NONE);
-        self.free.push(id);
+        let slot = self.slot(id);
+        if let Some(index) = &mut self.index {
+            index.free.push(id);
+        }
         self.unlink(slot);
         let last = self.entries.len() as u32 - 1;
         let gone = self.entries.swap_remove(slot);
-        // The index first: while it names the last one's old slot, that is where it is looked for.
         if slot != last {
             self.moved(last, slot);
         }
         if gone.fresh == NONE {
-            self.left.push(Change { key: gone.key, meta: gone.meta });
+            self.left.push(gone.meta);
         } else {
             let place = gone.fresh as usize;
             self.fresh.swap_remove(place);
@@ -329,8 +354,7 @@ impl State {
         }
         if self.entries.len() == 0 {
             // A room that empties gives its memory back.
-            self.slots = Vec::new();
-            self.free = Vec::new();
+            self.entries = Entries::new();
             self.index = None;
         }
     }
@@ -347,7 +371,7 @@ impl State {
         }
         self.keys -= u32::from(next == NONE);
         if let Some(index) = &mut self.index
-            && let Ok(mut found) = index.find_entry(spread(hash), |&(_, head)| head == slot)
+            && let Ok(mut found) = index.heads.find_entry(spread(hash), |&(_, head)| head == slot)
         {
             if next == NONE {
                 found.remove();
@@ -360,7 +384,6 @@ impl State {
     /// The last one has moved from slot `from` to slot `to`.
     fn moved(&mut self, from: u32, to: u32) {
         let Entry { next, prev, hash, id, fresh, .. } = *self.entries.at(to);
-        self.slots[id as usize] = to;
         if fresh != NONE {
             self.fresh[fresh as usize] = to;
         }
@@ -369,33 +392,25 @@ impl State {
         }
         if prev != NONE {
             self.entries.at_mut(prev).next = to;
-        } else if let Some(index) = &mut self.index
-            && let Some(found) = index.find_mut(spread(hash), |&(_, head)| head == from)
+        }
+        let Some(index) = &mut self.index else { return };
+        index.slots[id as usize] = to;
+        if prev == NONE
+            && let Some(found) = index.heads.find_mut(spread(hash), |&(_, head)| head == from)
         {
             found.1 = to;
         }
-    }
-
-    fn make_index(&mut self) {
-        let mut index = HashTable::with_capacity(2 * self.entries.len());
-        for slot in 0..self.entries.len() as u32 {
-            let entry = self.entries.at(slot);
-            if entry.prev == NONE {
-                index.insert_unique(spread(entry.hash), (entry.hash, slot), |&(hash, _)| spread(hash));
-            }
-        }
-        self.index = Some(Box::new(index));
     }
 
     /// The slot of the first presence of a key.
     fn head(&self, key: &str, hash: u32) -> Option<u32> {
         let is_it = |slot: u32| {
             let entry = self.entries.at(slot);
-            entry.hash == hash && entry.prev == NONE && *entry.key == *key
+            entry.hash == hash && entry.prev == NONE && entry.meta.key() == key
         };
         match &self.index {
             Some(index) => {
-                let found = index.find(spread(hash), |&(other, slot)| other == hash && is_it(slot));
+                let found = index.heads.find(spread(hash), |&(other, slot)| other == hash && is_it(slot));
                 found.map(|&(_, slot)| slot)
             }
             None => (0..self.entries.len() as u32).find(|&slot| is_it(slot)),
@@ -403,8 +418,8 @@ impl State {
     }
 
     /// The metas of a key.
-    pub fn metas_of(&self, key: &str, hash: u32) -> Vec<Meta> {
-        let mut metas = Vec::new();
+    pub fn metas_of(&self, key: &str, hash: u32) -> Metas {
+        let mut metas = Metas::default();
         let mut slot = self.head(key, hash).unwrap_or(NONE);
         while slot != NONE {
             let entry = self.entries.at(slot);
@@ -424,31 +439,43 @@ impl State {
         self.waiting.push(waiter);
     }
 
-    fn seal(&mut self, after: bool) -> Epoch {
-        let fresh = std::mem::take(&mut self.fresh);
-        let mut joins = Vec::with_capacity(fresh.len());
-        for slot in fresh {
+    fn seal(&mut self, after: bool, epoch: &mut Epoch) {
+        for &slot in &self.fresh {
             let entry = self.entries.at_mut(slot);
             entry.fresh = NONE;
-            joins.push(Change { key: entry.key.clone(), meta: entry.meta.clone() });
+            epoch.joins.push(entry.meta.clone());
         }
-        let leaves = std::mem::take(&mut self.left);
-        let waiting = std::mem::take(&mut self.waiting);
-        let wants_metas = waiting.iter().any(|waiter| waiter.scope != Scope::Count);
-        let mut changed = Vec::new();
+        self.fresh.clear();
+        self.fresh.shrink_to_fit();
+        epoch.leaves.extend(self.left.drain(..));
+        self.left.shrink_to_fit();
+        epoch.waiting.append(&mut self.waiting);
+        epoch.counts = (self.keys, self.entries.len() as u32);
+        let wants_metas = epoch.waiting.iter().any(|waiter| waiter.scope != Scope::Count);
+        epoch.snapshot = wants_metas.then(|| self.entries.snapshot());
         if after {
             let mut seen = std::collections::HashSet::<&str>::new();
-            let keys = joins.iter().chain(&leaves).map(|change| &change.key).filter(|key| seen.insert(key));
-            changed.extend(keys.map(|key| (key.clone(), self.metas_of(key, hash_of(key)))));
+            let changed = epoch.joins.iter().chain(&epoch.leaves).filter(|meta| seen.insert(meta.key()));
+            let now = |meta: &Meta| (meta.clone(), self.metas_of(meta.key(), hash_of(meta.key())));
+            epoch.after.extend(changed.map(now));
         }
-        Epoch {
-            joins,
-            leaves,
-            waiting,
-            snapshot: wants_metas.then(|| self.entries.snapshot()),
-            counts: (self.keys, self.entries.len() as u32),
-            after: changed,
+    }
+}
+
+impl Index {
+    fn of(entries: &Entries) -> Self {
+        let mut index = Index::default();
+        for slot in 0..entries.len() as u32 {
+            let entry = entries.at(slot);
+            if entry.prev == NONE {
+                index.heads.insert_unique(spread(entry.hash), (entry.hash, slot), |&(hash, _)| spread(hash));
+            }
+            let id = entry.id as usize;
+            index.slots.resize(index.slots.len().max(id + 1), NONE);
+            index.slots[id] = slot;
         }
+        index.free = (0..index.slots.len() as u32).filter(|&id| index.slots[id as usize] == NONE).collect();
+        index
     }
 }
 
