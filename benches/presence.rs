@@ -291,16 +291,12 @@ fn storm() {
     presence.flush().unwrap();
     assert_eq!(states.load(Ordering::Relaxed), count);
     let stats = presence.stats();
-    println!(
-        "presence, storm: {count} join within {within:?}, all listening: each gets {:.1} diffs ({:.0} metas); {} states in \
-         {} encodings; complete {:?} after the last join; CPU {:?} with the joiners and the reader",
-        messages as f64 / count as f64,
-        metas as f64 / count as f64,
-        stats.states,
-        stats.states_encoded,
-        told.saturating_duration_since(joined),
-        cpu_time() - cpu,
-    );
+    let each = |total: usize| total as f64 / count as f64;
+    println!("presence, storm: {count} join within {within:?}, all listening:");
+    println!("    each gets {:.1} diffs with {:.0} metas", each(messages), each(metas));
+    println!("    {} states in {} encodings", stats.states, stats.states_encoded);
+    println!("    complete {:?} after the last join", told.saturating_duration_since(joined));
+    println!("    {:?} of CPU, with the joiners and the reader", cpu_time() - cpu);
 }
 
 /// CPU time of this process so far.
