@@ -8,7 +8,8 @@ use super::map::owner::{Added, Gone, Owned};
 use super::map::room::{self, Room, Waiter, hash_of};
 use super::sealer;
 use super::start::{Builder, Handle, Shared, Stats};
-use crate::pubsub::TopicError;
+use crate::pubsub::{SubscribeError, TopicError};
+use crate::subscriber::Control;
 use crate::sync::Arc;
 use serde::Serialize;
 use std::fmt;
@@ -38,8 +39,32 @@ impl Owner {
         Owner(Owned::new())
     }
 
+    /// One that ends with a subscriber: when that is dropped, or closed for whatever reason, or its engine ends. It takes
+    /// the subscriber one subscription, to a topic that nobody else uses.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::subscribe`].
+    pub fn of_subscriber(control: &Control) -> Result<Arc<Self>, SubscribeError> {
+        let owner = Arc::new(Owner::new());
+        control.subscribe_watched(OWNERS, EndsWith(owner.clone()))?;
+        Ok(owner)
+    }
+
     /// Ends it: it leaves everything, and can't come back. Without effect the second time.
     pub fn end(&self) {
+        self.0.end();
+    }
+}
+
+/// The topic whose subscriptions hold the owners that end with their subscribers.
+const OWNERS: &str = "fanfare:owners";
+
+/// What such a subscription holds: it is dropped with it.
+struct EndsWith(Arc<Owner>);
+
+impl Drop for EndsWith {
+    fn drop(&mut self) {
         self.0.end();
     }
 }

@@ -74,6 +74,24 @@ impl Control {
         self.append(topic.entry(), None)
     }
 
+    /// Subscribes as [`subscribe_with`](Self::subscribe_with), and drops the metadata as soon as the subscription ends,
+    /// also when that is since the subscriber was dropped while its worker sleeps.
+    pub(crate) fn subscribe_watched<T: Any + Send + Sync>(
+        &self,
+        topic: &str,
+        metadata: T,
+    ) -> Result<(), SubscribeError> {
+        let SubscriberId { place, generation, .. } = self.id;
+        {
+            let mut guard = self.worker().lane.log.lock();
+            // Another tenant must not be watched in its place; the subscription itself finds that out as well.
+            if guard.state().close_reason(place, generation).is_none() {
+                guard.state().watch(place);
+            }
+        }
+        self.subscribe_with(topic, metadata)
+    }
+
     fn subscribe_inner(&self, topic: &str, metadata: Option<Metadata>) -> Result<(), SubscribeError> {
         self.engine.config.check_topic(topic)?;
         self.engine.topics.begin_use(topic, State::add_subscription, |entry| self.append(entry, metadata))

@@ -629,8 +629,9 @@ impl Drop for Ring {
         let mut guard = worker.lane.log.lock();
         if !guard.state().closed && guard.state().leave(place, generation, CloseReason::Dropped) {
             let waiting = guard.append(Op::Remove { place, generation });
+            let is_watched = guard.state().is_watched(place);
             drop(guard);
-            if waiting.is_multiple_of(super::control::LOG_WAKE) {
+            if is_watched || waiting.is_multiple_of(super::control::LOG_WAKE) {
                 crate::worker::sleep::fence_before_notify();
                 worker.wake_if_asleep();
             }

@@ -639,6 +639,7 @@ impl Core {
         for slab in self.handlers.iter_mut().flatten() {
             slab.end(CloseReason::Shutdown);
         }
+        self.members.give_metadata();
         me.lane.log.lock().state().ended = true;
         left
     }

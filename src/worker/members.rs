@@ -101,6 +101,13 @@ impl Members {
         Members { free_records: NONE, ..Members::default() }
     }
 
+    /// For a worker that ends: what all subscriptions carry goes. Whoever waits for that must not wait for the engine's
+    /// last handle.
+    pub fn give_metadata(&mut self) {
+        let lists = self.lists.iter_mut().flatten();
+        self.removed_metadata.extend(lists.flat_map(|list| list.metadata.iter_mut().filter_map(Option::take)));
+    }
+
     /// Subscriptions on this worker.
     pub fn subscriptions(&self) -> u64 {
         self.subscriptions

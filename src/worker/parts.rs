@@ -109,6 +109,8 @@ struct Tenant {
     subscriptions: u32,
     /// Why the tenant, or the last one, was closed.
     reason: Option<CloseReason>,
+    /// Somebody waits for its end: the worker must not sleep over it.
+    is_watched: bool,
 }
 
 impl Places {
@@ -119,13 +121,14 @@ impl Places {
         }
         let kind = &mut self.kinds[kind as usize];
         let index = kind.free.pop().unwrap_or_else(|| {
-            kind.tenants.push(Tenant { generation: 0, subscriptions: 0, reason: None });
+            kind.tenants.push(Tenant { generation: 0, subscriptions: 0, reason: None, is_watched: false });
             kind.tenants.len() as u32 - 1
         });
         let tenant = &mut kind.tenants[index as usize];
         tenant.generation = tenant.generation.wrapping_add(1);
         tenant.subscriptions = 0;
         tenant.reason = None;
+        tenant.is_watched = false;
         debug_assert!(tenant.generation % 2 == 1);
         (index, tenant.generation)
     }
@@ -172,6 +175,16 @@ impl Places {
             tenant.reason.get_or_insert(reason);
         }
         lives
+    }
+
+    /// Somebody waits for the tenant's end.
+    pub fn watch(&mut self, place: Place) {
+        self.tenant(place).is_watched = true;
+    }
+
+    /// Whether somebody waits for the end of the tenant, or of the last one.
+    pub fn is_watched(&mut self, place: Place) -> bool {
+        self.tenant(place).is_watched
     }
 
     /// Why a subscriber is closed, or `None` if it is not. Once its place has another tenant, that is forgotten.

@@ -3,6 +3,7 @@
 use super::view::{View, live};
 use super::{House, ROOM};
 use fanfare::presence::{Owner, TrackError, UpdateError};
+use fanfare::{Context, Message, Overflow};
 use serde_json::json;
 use std::sync::Barrier;
 
@@ -64,6 +65,72 @@ fn nobody_stays_who_came_while_its_owner_ended() {
     house.told();
     view.read(&mut subscriber);
     assert_eq!(view.state, live(&house.presence, ROOM));
+}
+
+#[test]
+fn an_owner_of_a_subscriber_ends_with_it_however_that_ends() {
+    let house = House::new();
+    let mut watcher = house.subscriber(ROOM);
+    let mut expect = |count: usize| {
+        // Told at the latest when the epoch ends; the count is so at once.
+        while house.presence.count(ROOM) != count {
+            house.pubsub.flush().unwrap();
+        }
+        house.told();
+        while watcher.try_recv().is_ok() {}
+    };
+    let track = |owner: &Owner| house.presence.track((owner, ROOM), "a", json!({})).unwrap();
+    let subscriber = || house.pubsub.subscriber().capacity(1);
+
+    // Dropped, while its worker sleeps: nothing but the drop wakes it.
+    let mailbox = subscriber().build().unwrap();
+    let owner = Owner::of_subscriber(&mailbox.control()).unwrap();
+    track(&owner);
+    expect(1);
+    while house.pubsub.stats().workers.iter().any(|worker| !worker.sleeps) {
+        std::thread::yield_now();
+    }
+    drop(mailbox);
+    while house.presence.count(ROOM) != 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(house.presence.track((&*owner, ROOM), "a", json!({})), Err(TrackError::OwnerGone));
+
+    // Closed by its owner, or by what it missed; and a handler by a panic.
+    let closed = subscriber().build().unwrap();
+    track(&Owner::of_subscriber(&closed.control()).unwrap());
+    expect(1);
+    closed.control().close();
+    expect(0);
+    let slow = subscriber().overflow(Overflow::Close).build().unwrap();
+    slow.subscribe("flood").unwrap();
+    track(&Owner::of_subscriber(&slow.control()).unwrap());
+    expect(1);
+    for n in 0..10 {
+        house.pubsub.broadcast("flood", "n", json!(n)).unwrap();
+    }
+    expect(0);
+    let panics = |_: &Message, _: &mut Context<'_>| panic!("it was asked to");
+    let handler = house.pubsub.subscriber().handler(panics).unwrap();
+    handler.subscribe("panic").unwrap();
+    track(&Owner::of_subscriber(&handler.control()).unwrap());
+    expect(1);
+    house.pubsub.broadcast("panic", "now", json!({})).unwrap();
+    expect(0);
+    assert!(Owner::of_subscriber(&handler.control()).is_err());
+    let by_key = subscriber().conflate_by(|_: &Message| 1).unwrap();
+    track(&Owner::of_subscriber(&by_key.control()).unwrap());
+    expect(1);
+    drop(by_key);
+    expect(0);
+
+    let last = subscriber().build().unwrap();
+    track(&Owner::of_subscriber(&last.control()).unwrap());
+    expect(1);
+    house.pubsub.shutdown(std::time::Duration::from_secs(5)).unwrap();
+    while house.presence.count(ROOM) != 0 {
+        std::thread::yield_now();
+    }
 }
 
 #[test]
