@@ -32,3 +32,5 @@ pub fn model(body: impl Fn() + Send + Sync + 'static) {
     builder.max_branches = builder.max_branches.max(BRANCHES_MAX);
     builder.check(body);
 }
+
+pub mod presence;

@@ -48,7 +48,7 @@ fn what_meets_the_closing_is_delivered_whole_or_refused() {
             [1, 2].into_iter().zip(accepted).filter_map(|(number, yes)| yes.then_some(number)).collect();
         got.iter_mut().for_each(|got| got.sort_unstable());
         assert_eq!(got, [expected.clone(), expected], "seen once the gate was quiet");
-        assert_eq!([pop(0), pop(1)], [[], []], "pushed after the gate was quiet");
+        assert_eq!([pop(0), pop(1)], [Vec::<u32>::new(), Vec::new()], "pushed after the gate was quiet");
         assert_eq!(engine.gate.published(), accepted.iter().filter(|&&accepted| accepted).count() as u64);
     });
 }

@@ -55,8 +55,6 @@
 #[cfg(not(fanfare_loom))]
 mod api;
 #[cfg(not(fanfare_loom))]
-pub mod crdt;
-#[cfg(not(fanfare_loom))]
 mod diff;
 #[cfg(not(fanfare_loom))]
 mod error;

@@ -34,7 +34,7 @@ use super::aligned::Aligned;
 use super::entries::{Entries, Entry, FEW, NONE, Snapshot};
 use super::meta::{Meta, Metas, PhxRef};
 use super::signal::Shard;
-use crate::sync::{Arc, AtomicU32, Mutex, MutexGuard, OnceLock, Ordering};
+use crate::sync::{Arc, AtomicU32, Mutex, MutexGuard, OnceLock, Ordering, mutated};
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
@@ -196,13 +196,14 @@ impl Room {
     /// Changes the room, unless it is retired; then `None`.
     pub fn change<R>(this: &Arc<Self>, change: impl FnOnce(&mut State) -> R) -> Option<R> {
         let mut state = this.lock();
-        if state.phase == Phase::Retired {
+        if state.phase == Phase::Retired && !mutated!("room.join_retired") {
             return None;
         }
         let result = change(&mut state);
         this.keys.store(state.keys, Ordering::Relaxed);
         this.metas.store(state.entries.len() as u32, Ordering::Relaxed);
-        let is_first = state.phase == Phase::Quiet && !state.is_sealed();
+        let is_quiet = state.phase == Phase::Quiet && !mutated!("room.queue_nothing");
+        let is_first = is_quiet && !state.is_sealed();
         if is_first {
             state.phase = Phase::Queued;
         }
@@ -445,7 +446,9 @@ impl State {
             entry.fresh = NONE;
             epoch.joins.push(entry.meta.clone());
         }
-        self.fresh.clear();
+        if !mutated!("room.stay_fresh") {
+            self.fresh.clear();
+        }
         self.fresh.shrink_to_fit();
         epoch.leaves.extend(self.left.drain(..));
         self.left.shrink_to_fit();
