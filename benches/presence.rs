@@ -130,9 +130,10 @@ fn change(criterion: &mut Criterion) {
             },
         );
     }
-    for count in [1_000, 100_000, 1_000_000].map(size) {
+    for named in [1_000, 100_000, 1_000_000] {
+        let count = size(named);
         let setup = || (House::new(count).with(count), 0);
-        measure(&mut group, &format!("update, among {count}"), CHANGES, setup, |(house, next), iterations| {
+        measure(&mut group, &format!("update, among {named}"), CHANGES, setup, |(house, next), iterations| {
             let begin = Instant::now();
             for _ in 0..iterations as usize * CHANGES {
                 *next = (*next + 7_919) % count;
@@ -144,7 +145,7 @@ fn change(criterion: &mut Criterion) {
         });
         measure(
             &mut group,
-            &format!("untrack and track again, among {count}"),
+            &format!("untrack and track again, among {named}"),
             CHANGES,
             setup,
             |(house, next), iterations| {
@@ -165,9 +166,10 @@ fn change(criterion: &mut Criterion) {
 
 fn look(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("presence, look");
-    for count in [1_000, 100_000, 1_000_000].map(size) {
+    for named in [1_000, 100_000, 1_000_000] {
+        let count = size(named);
         let setup = || (House::new(count).with(count), 0);
-        measure(&mut group, &format!("list of {count}, read to its end"), count, setup, |(house, _), iterations| {
+        measure(&mut group, &format!("list of {named}, read to its end"), count, setup, |(house, _), iterations| {
             let begin = Instant::now();
             for _ in 0..iterations {
                 let list = house.presence.list(&house.topics[0]);
@@ -177,7 +179,7 @@ fn look(criterion: &mut Criterion) {
             }
             begin.elapsed()
         });
-        measure(&mut group, &format!("list of {count}, as JSON"), count, setup, |(house, _), iterations| {
+        measure(&mut group, &format!("list of {named}, as JSON"), count, setup, |(house, _), iterations| {
             let begin = Instant::now();
             for _ in 0..iterations {
                 std::hint::black_box(house.presence.list(&house.topics[0]).json());
@@ -185,7 +187,7 @@ fn look(criterion: &mut Criterion) {
             begin.elapsed()
         });
         // By keys that lie in the order in which they are asked for, which is not that in which they came.
-        let name = format!("get_by_key among {count}");
+        let name = format!("get_by_key among {named}");
         measure(&mut group, &name, CHANGES, setup, |(house, next), iterations| {
             let begin = Instant::now();
             for _ in 0..iterations as usize * CHANGES {
@@ -194,7 +196,7 @@ fn look(criterion: &mut Criterion) {
             }
             begin.elapsed()
         });
-        measure(&mut group, &format!("count of {count}"), CHANGES, setup, |(house, _), iterations| {
+        measure(&mut group, &format!("count of {named}"), CHANGES, setup, |(house, _), iterations| {
             let begin = Instant::now();
             for _ in 0..iterations as usize * CHANGES {
                 assert_eq!(house.presence.count(std::hint::black_box(&house.topics[0])), count);

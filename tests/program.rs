@@ -231,8 +231,8 @@ fn each_flag_of_serve_has_its_variable() {
     };
     assert_eq!([from("a.example"), from("b.example"), from("c.example")], [101, 101, 403]);
     let mut client = wire::socket(server.address);
-    client.join("room:a");
-    let second = client.ask(&json!(["2", "2", "room:b", "phx_join", {}]));
+    client.join("bench:a");
+    let second = client.ask(&json!(["2", "2", "bench:b", "phx_join", {}]));
     assert_eq!(second[4], json!({ "status": "error", "response": { "reason": "too many channels joined" } }));
     assert_eq!(client.close_code(), 1002, "idle");
     let mut echo = wire::open(server.address, "/echo");
@@ -303,7 +303,7 @@ fn it_stops_in_order_when_told_to() {
     for signal in ["TERM", "INT"] {
         let server = Serving::start(&["--workers", "2"]);
         let mut clients: Vec<Wire> = (0..4).map(|_| wire::socket(server.address)).collect();
-        clients.iter_mut().for_each(|client| client.join("room:a"));
+        clients.iter_mut().for_each(|client| client.join("bench:a"));
         server.signal(signal);
         clients.into_iter().for_each(|mut client| assert_eq!(client.close_code(), 1012));
         let (status, output, errors) = server.wait();

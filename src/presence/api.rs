@@ -39,8 +39,8 @@ impl Owner {
         Owner(Owned::new())
     }
 
-    /// One that ends with a subscriber: when that is dropped, or closed for whatever reason, or its engine ends. It takes
-    /// the subscriber one subscription, to a topic that nobody else uses.
+    /// One that ends with a subscriber: when that is dropped, or closed for whatever reason, or its engine ends. It
+    /// takes the subscriber one subscription, to a topic that nobody else uses.
     ///
     /// # Errors
     ///

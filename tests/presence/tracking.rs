@@ -73,7 +73,9 @@ fn an_update_is_one_diff_with_both_metas_and_the_key_never_vanishes() {
     assert_eq!(
         view.diffs[1],
         json!({
-            "joins": { "alice": { "metas": [{ "phx_ref": new.as_str(), "phx_ref_prev": old.as_str(), "status": "away" }] } },
+            "joins": {
+                "alice": { "metas": [{ "phx_ref": new.as_str(), "phx_ref_prev": old.as_str(), "status": "away" }] },
+            },
             "leaves": { "alice": { "metas": [{ "phx_ref": old.as_str(), "status": "online" }] } },
         })
     );
