@@ -36,6 +36,7 @@ async function visit(browser, server, name, complaints) {
   });
   await page.goto(server.url("/#lobby"));
   await page.fill("#name", name);
+  await page.press("#name", "Tab");
   await joined(page, "lobby");
   return page;
 }
@@ -89,6 +90,39 @@ async function roomsAreTabs(server, [ann, ben]) {
   await ann.waitForSelector('[data-room="den & 茶"]', { state: "detached" });
 }
 
+/** What the page shows of who is online: name, tabs and mood. */
+async function online(page, expected) {
+  const seen = () => {
+    const items = [...document.querySelectorAll("#online li")];
+    return items.map(({ dataset }) => [dataset.name, dataset.tabs, dataset.mood].join(" ")).sort();
+  };
+  const isSo = `JSON.stringify((${seen})()) === ${JSON.stringify(JSON.stringify([...expected].sort()))}`;
+  await page.waitForFunction(isSo).catch(async () => assert.deepEqual(await page.evaluate(seen), expected));
+}
+
+async function everybodySeesWhoIsOnline(server, [ann, ben]) {
+  for (const page of [ann, ben]) await online(page, ["Ann 1 online", "Ben 1 online"]);
+  await ben.selectOption("#mood", "away");
+  for (const page of [ann, ben]) await online(page, ["Ann 1 online", "Ben 1 away"]);
+  const second = await ben.context().newPage();
+  await second.goto(server.url("/#lobby"));
+  await joined(second, "lobby");
+  for (const page of [ann, ben, second]) await online(page, ["Ann 1 online", "Ben 2 away"]);
+  await ann.screenshot({ path: join(ARTIFACTS, `online-${await ann.getAttribute("html", "data-client")}.png`) });
+  await ben.fill("#name", "Benjamin");
+  await ben.press("#name", "Tab");
+  await second.close();
+  for (const page of [ann, ben]) await online(page, ["Ann 1 online", "Benjamin 1 away"]);
+  await ben.fill("#name", "Ben");
+  await ben.press("#name", "Tab");
+  await ben.selectOption("#mood", "online");
+  // Gone without a word: the whole browser of a third one.
+  const third = await visit(ann.context().browser(), server, "Cleo", []);
+  await online(ann, ["Ann 1 online", "Ben 1 online", "Cleo 1 online"]);
+  await third.context().close();
+  for (const page of [ann, ben]) await online(page, ["Ann 1 online", "Ben 1 online"]);
+}
+
 async function connectionComesBack(server, [ann, ben]) {
   for (const page of [ann, ben]) {
     await page.evaluate(() => {
@@ -108,6 +142,7 @@ async function connectionComesBack(server, [ann, ben]) {
   }
   await say(ben, "back again");
   await heard(ann, "back again");
+  for (const page of [ann, ben]) await online(page, ["Ann 1 online", "Ben 1 online"]);
   return next;
 }
 
@@ -126,7 +161,7 @@ async function main(client) {
   try {
     pages = await Promise.all(["Ann", "Ben"].map((name) => visit(browser, server, name, complaints)));
     for (const page of pages) assert.equal(await page.getAttribute("html", "data-client"), client);
-    for (const step of [twoTabsChat, roomsAreTabs, connectionComesBack]) {
+    for (const step of [twoTabsChat, roomsAreTabs, everybodySeesWhoIsOnline, connectionComesBack]) {
       server = (await step(server, pages)) ?? server;
       console.log(`ok ${client}: ${step.name}`);
     }

@@ -3,9 +3,12 @@
 
 import assert from "node:assert/strict";
 import { outcome } from "./kit.mjs";
+import { presenceCases } from "./presence.mjs";
 import { Server } from "./server.mjs";
 
 export const cases = {
+  ...presenceCases,
+
   async "connects, and joins with an empty reply"({ tab }) {
     const ann = await tab("ann").connect();
     await ann.join("room:join");

@@ -46,9 +46,11 @@ export class Tab {
     this.closed = new Log(`close of ${userId}'s connection`);
     this.frames = new Log(`frame to ${userId}`);
     const frames = this.frames;
+    const uses = (connection) => (this.lose = () => connection.terminate());
     class Transport extends WebSocket {
       constructor(...given) {
         super(...given);
+        uses(this);
         this.addEventListener("message", ({ data }) => frames.add(data));
       }
     }

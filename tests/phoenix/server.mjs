@@ -48,7 +48,7 @@ export class Server {
     const headers = { "content-type": "application/json" };
     const answer = await fetch(this.url(`/admin/${action}`), { method: "POST", headers, body: JSON.stringify(body) });
     if (!answer.ok) throw new Error(`/admin/${action}: ${answer.status} ${await answer.text()}`);
-    await answer.arrayBuffer();
+    return answer.json();
   }
 }
 

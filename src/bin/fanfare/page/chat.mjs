@@ -2,7 +2,8 @@
 // It runs on the `phoenix` package when the server has it among its assets, on our own client otherwise.
 //
 // What tests read: `html[data-client]`, `#status[data-status]`, `[role=tab][data-room][data-state]`, and for each
-// message `#messages > li[data-message]` with `data-user`, `data-room`, `data-mine` and the text in `[data-body]`.
+// message `#messages > li[data-message]` with `data-user`, `data-room`, `data-mine` and the text in `[data-body]`; for
+// each who is online `#online li[data-key]` with `data-tabs` and `data-mood`.
 
 const MESSAGES_MAX = 500;
 const PHOENIX = "/assets/phoenix.mjs";
@@ -37,6 +38,7 @@ const userId = memory.read("fanfare.user_id") ?? crypto.getRandomValues(new Uint
 memory.write("fanfare.user_id", userId);
 $("name").value = memory.read("fanfare.name") ?? `guest ${userId.slice(0, 4)}`;
 const userName = () => $("name").value.trim() || "anonymous";
+$("mood").value = memory.read("fanfare.mood") ?? "online";
 
 async function loadClient() {
   const answer = await fetch(PHOENIX, { method: "HEAD" }).catch(() => null);
@@ -95,11 +97,20 @@ function openRoom(name) {
   const close = element("button", { type: "button", textContent: "\u00d7", onclick: () => closeRoom(name) });
   close.setAttribute("aria-label", `Leave ${name}`);
   const frame = element("span", { className: "tab", role: "presentation" }, tab, close);
-  const room = { channel: socket.channel(`room:${name}`, {}), tab, frame, unread: 0, messages: [], draft: "" };
+  const channel = socket.channel(`room:${name}`, () => ({ name: userName(), status: $("mood").value }));
+  const room = { channel, tab, frame, unread: 0, messages: [], draft: "" };
   rooms.set(name, room);
   $("rooms").append(frame);
   setState(room, "joining");
   room.channel.on("new_msg", (message) => addMessage(name, room, message));
+  room.presence = new Presence(room.channel);
+  room.presence.onSync(() => {
+    if (name === current) showOnline(room);
+  });
+  room.channel.on("presence_truncated", ({ keys, next }) => {
+    Object.assign(room, { online: keys, next });
+    if (name === current) showOnline(room);
+  });
   room.channel.onError(() => setState(room, "rejoining"));
   room.channel
     .join()
@@ -149,7 +160,36 @@ function show(name) {
   $("messages").replaceChildren(...room.messages);
   $("empty").hidden = room.messages.length > 0;
   $("panel").scrollTop = $("panel").scrollHeight;
+  showOnline(room);
   showSendable();
+}
+
+/** Who is in the room: this user first, then by name; how many tabs each has, and how the last one says it is. */
+function showOnline(room) {
+  const people = room.presence.list((key, { metas }) => {
+    const { name, status } = metas.at(-1);
+    return { key, name: String(name ?? key), mood: String(status ?? "online"), tabs: metas.length };
+  });
+  people.sort((a, b) => (b.key === userId) - (a.key === userId) || a.name.localeCompare(b.name));
+  const items = people.map(({ key, name, mood, tabs }) => {
+    const item = element("li", {}, element("b", { textContent: key === userId ? `${name} (you)` : name }));
+    if (tabs > 1) item.append(element("span", { textContent: `${tabs} tabs` }));
+    if (mood !== "online") item.append(element("span", { textContent: mood }));
+    Object.assign(item.dataset, { key, name, tabs, mood });
+    return item;
+  });
+  $("online").hidden = items.length === 0;
+  const all = Math.max(room.online ?? 0, people.length);
+  $("online-title").textContent = `Online: ${all}`;
+  $("online").querySelector("ul").replaceChildren(...items);
+  $("more").hidden = !(room.next > 0);
+}
+
+/** Tells each room who this is now, and how. */
+function tellMood() {
+  memory.write("fanfare.name", userName());
+  memory.write("fanfare.mood", $("mood").value);
+  for (const { channel } of rooms.values()) channel.push("status", { name: userName(), status: $("mood").value });
 }
 
 function addMessage(name, room, { body, user, user_id }) {
@@ -205,7 +245,7 @@ function joinOwnChannel() {
   own.join();
 }
 
-const { Socket } = await loadClient();
+const { Presence, Socket } = await loadClient();
 const socket = new Socket("/socket", { params: { user_id: userId } });
 socket.onOpen(() => {
   showStatus("open", "connected");
@@ -215,7 +255,12 @@ socket.onClose(() => {
   if (!isSignedOut) showStatus("connecting", "connection lost, trying again");
 });
 $("composer").addEventListener("submit", send);
-$("name").addEventListener("change", () => memory.write("fanfare.name", userName()));
+$("name").addEventListener("change", tellMood);
+$("mood").addEventListener("change", tellMood);
+$("more").addEventListener("click", () => {
+  const room = rooms.get(current);
+  room.channel.push("presence_more", { next: room.next });
+});
 $("open").addEventListener("submit", (event) => {
   event.preventDefault();
   const name = $("room").value.trim();

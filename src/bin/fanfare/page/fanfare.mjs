@@ -132,6 +132,7 @@ export class Channel {
     return push;
   }
   on(event, callback) { this.#bindings.push({ event, callback }); }
+  joinRef() { return this.#join.ref; }
   onError(callback) { this.on("phx_error", callback); }
   take({ joinRef, ref, event, payload }) {
     if (joinRef && joinRef !== this.#join.ref) return;
@@ -251,5 +252,71 @@ export class Socket {
   #tell(what, event) {
     for (const callback of this.#hooks[what]) callback(event);
     if (what !== "error") for (const channel of [...this.#channels]) channel.connection(what);
+  }
+}
+
+/** Who is present on a channel's topic: the state that the server pushes after each join, and the diffs since. */
+export class Presence {
+  #channel;
+  #joinRef;
+  #held = [];
+  #caller = { onJoin() {}, onLeave() {}, onSync() {} };
+  state = Object.create(null);
+  constructor(channel, { events = { state: "presence_state", diff: "presence_diff" } } = {}) {
+    this.#channel = channel;
+    channel.on(events.state, (state) => {
+      this.#joinRef = channel.joinRef();
+      this.#sync(state);
+      for (const diff of this.#held.splice(0)) this.#apply(diff);
+      this.#caller.onSync();
+    });
+    channel.on(events.diff, (diff) => {
+      if (this.inPendingSyncState()) return this.#held.push(diff);
+      this.#apply(diff);
+      this.#caller.onSync();
+    });
+  }
+  onJoin(callback) { this.#caller.onJoin = callback; }
+  onLeave(callback) { this.#caller.onLeave = callback; }
+  onSync(callback) { this.#caller.onSync = callback; }
+  list(by = (key, presence) => presence) {
+    return Object.entries(this.state).map(([key, presence]) => by(key, presence));
+  }
+  /** After each join until its state has come: diffs wait for that. */
+  inPendingSyncState() { return !this.#joinRef || this.#joinRef !== this.#channel.joinRef(); }
+  /** A state takes the place of what was known; what differs is told. */
+  #sync(state) {
+    const [joins, leaves] = [Object.create(null), Object.create(null)];
+    const without = (metas, others) => {
+      const refs = new Set(others.map((meta) => meta.phx_ref));
+      return metas.filter((meta) => !refs.has(meta.phx_ref));
+    };
+    for (const [key, known] of Object.entries(this.state)) {
+      const left = without(known.metas, state[key]?.metas ?? []);
+      if (left.length > 0) leaves[key] = { ...known, metas: left };
+    }
+    for (const [key, now] of Object.entries(state)) {
+      const joined = without(now.metas, this.state[key]?.metas ?? []);
+      if (joined.length > 0) joins[key] = { ...now, metas: joined };
+    }
+    this.#apply({ joins, leaves });
+  }
+  #apply({ joins, leaves }) {
+    for (const [key, joined] of Object.entries(joins)) {
+      const known = this.state[key];
+      const refs = new Set(joined.metas.map((meta) => meta.phx_ref));
+      const kept = known ? known.metas.filter((meta) => !refs.has(meta.phx_ref)) : [];
+      this.state[key] = { ...joined, metas: [...kept, ...joined.metas] };
+      this.#caller.onJoin(key, known, joined);
+    }
+    for (const [key, left] of Object.entries(leaves)) {
+      const known = this.state[key];
+      if (!known) continue;
+      const refs = new Set(left.metas.map((meta) => meta.phx_ref));
+      const rest = { ...known, metas: known.metas.filter((meta) => !refs.has(meta.phx_ref)) };
+      if (rest.metas.length > 0) this.state[key] = rest;
+      else delete this.state[key];
+      this.#caller.onLeave(key, rest, left);
+    }
   }
 }

@@ -34,6 +34,8 @@ pub(super) struct Room {
     presence: Presence,
     /// Who this is, in the room's presence.
     key: String,
+    /// What the client says of itself: see [`said`].
+    said: Map<String, Value>,
 }
 
 /// What the route of the rooms knows.
@@ -45,6 +47,16 @@ pub(super) struct RoomOptions {
 
 /// Sent by a channel to itself: it has joined.
 struct Joined;
+
+/// What a client may say of itself, for others to see: its `name`, and its `status`.
+fn said(payload: &Payload) -> Map<String, Value> {
+    const TEXT_MAX: usize = 80;
+    let mut said: Map<String, Value> = payload.parse().unwrap_or_default();
+    said.retain(|what, text| {
+        matches!(&**what, "name" | "status") && text.as_str().is_some_and(|text| text.len() <= TEXT_MAX)
+    });
+    said
+}
 
 /// What a client says of itself when it joins, or what its socket knows, or something that nobody else has.
 fn key_of(payload: &Payload, user: &User) -> String {
@@ -63,7 +75,8 @@ impl Channel for Room {
     fn join(_: &str, payload: &Payload, socket: &mut Joining<'_, User>) -> JoinResult<Self> {
         let options = socket.route_assigns::<RoomOptions>().ok_or_else(|| Refusal::reason("no such room"))?;
         socket.sender().send(Joined);
-        Ok(Room { presence: options.presence.clone(), key: key_of(payload, socket.assigns()) }.into())
+        let (presence, key) = (options.presence.clone(), key_of(payload, socket.assigns()));
+        Ok(Room { presence, key, said: said(payload) }.into())
     }
 
     fn handle_info(&mut self, info: Info, socket: &mut ChannelSocket<'_, User>) -> Flow {
@@ -71,7 +84,9 @@ impl Channel for Room {
             && message.is::<Joined>()
         {
             let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-            let meta = json!({ "online_at": seconds, "status": "online" });
+            let mut meta = std::mem::take(&mut self.said);
+            meta.insert("online_at".to_owned(), seconds.into());
+            meta.entry("status").or_insert_with(|| "online".into());
             if let Err(error) = self.presence.track(&*socket, &self.key, meta) {
                 // Such as a name that is too long. The chat goes on without it.
                 let _ = socket.push("presence_error", json!({ "reason": error.to_string() }));
@@ -103,16 +118,16 @@ impl Channel for Room {
 }
 
 impl Room {
-    /// The client says how it is: `{"status": TEXT}`.
+    /// The client says how it is: `{"status": TEXT}`, and with `name`, what it is called now.
     fn set_status(&self, payload: &Payload, socket: &ChannelSocket<'_, User>) -> Result<(), String> {
-        let said = payload.parse::<Map<String, Value>>().map_err(|error| error.to_string())?;
-        let Some(Value::String(status)) = said.get("status") else {
-            return Err("`status` must be a text".to_owned());
-        };
+        let said = said(payload);
+        if said.is_empty() {
+            return Err("`status` must be a short text".to_owned());
+        }
         let change = |old: &fanfare::presence::Meta| {
             // What we have tracked is an object.
             let mut meta: Map<String, Value> = old.parse().unwrap_or_default();
-            meta.insert("status".to_owned(), status.as_str().into());
+            meta.extend(said.clone());
             meta
         };
         let updated = self.presence.update_with(socket, &self.key, change);

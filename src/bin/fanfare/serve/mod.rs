@@ -29,7 +29,7 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), String> {
     let pubsub = builder.build().map_err(|error| error.to_string())?;
     let presence = Presence::builder().start(&pubsub).map_err(|error| error.to_string())?;
     let endpoint = endpoint(&pubsub, &presence, options).map_err(|error| error.to_string())?;
-    let web = web::Web::new(endpoint.clone(), options)?;
+    let web = web::Web::new(endpoint.clone(), presence, options)?;
     let mut server = Server::builder(endpoint)
         .options(server_options(options)?)
         .route(move |request, body| web.answer(request, body));

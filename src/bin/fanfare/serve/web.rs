@@ -3,6 +3,7 @@
 use crate::cli::ServeOptions;
 use fanfare::channel::Endpoint;
 use fanfare::net::http::{Request, Response, segments};
+use fanfare::presence::Presence;
 use fanfare::{BroadcastError, Outcome};
 use serde_json::{Value, json};
 use std::fs;
@@ -15,18 +16,19 @@ const JSON: &str = "application/json; charset=utf-8";
 /// Answers plain HTTP.
 pub(super) struct Web {
     endpoint: Endpoint,
+    presence: Presence,
     assets: Option<PathBuf>,
     admin: bool,
 }
 
 impl Web {
-    pub(super) fn new(endpoint: Endpoint, options: &ServeOptions) -> Result<Self, String> {
+    pub(super) fn new(endpoint: Endpoint, presence: Presence, options: &ServeOptions) -> Result<Self, String> {
         let find = |path: &PathBuf| {
             let found = path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
             if found.is_dir() { Ok(found) } else { Err(format!("{} is not a folder", path.display())) }
         };
         let assets = options.assets.as_ref().map(find).transpose()?;
-        Ok(Web { endpoint, assets, admin: options.admin })
+        Ok(Web { endpoint, presence, assets, admin: options.admin })
     }
 
     pub(super) fn answer(&self, request: &Request<'_>, body: &[u8]) -> Response {
@@ -42,6 +44,15 @@ impl Web {
             }),
             "/admin/disconnect" if self.admin && request.method == "POST" => {
                 act(body, |what| Some(self.endpoint.disconnect(what["id"].as_str()?)))
+            }
+            "/admin/presence" if self.admin && request.method == "POST" => {
+                let what: Option<Value> = serde_json::from_slice(body).ok();
+                match what.as_ref().and_then(|what| what["topic"].as_str()) {
+                    Some(topic) => Response::new(200)
+                        .header("cache-control", "no-store")
+                        .typed_body(JSON, self.presence.list(topic).json().to_vec()),
+                    None => json_of(400, &json!({ "error": "`topic` is missing" })),
+                }
             }
             path if reads && path.starts_with("/assets/") => self.asset(path),
             _ => Response::new(404),
