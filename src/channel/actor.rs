@@ -50,6 +50,8 @@ pub(super) enum Job {
 pub(super) struct Cell {
     pub(super) topic: Arc<str>,
     pub(super) join_ref: Scalar,
+    /// Its connection has had the topic before (`machine`, I3).
+    pub(super) again: bool,
     pub(super) serializer: Arc<dyn Serializer>,
     pub(super) endpoint: Endpoint,
     pub(super) route: Arc<Route>,
@@ -165,6 +167,7 @@ impl<C: Channel> Body for Typed<C> {
 pub(super) struct NewCell {
     pub(super) topic: Arc<str>,
     pub(super) join_ref: Scalar,
+    pub(super) again: bool,
     pub(super) serializer: Arc<dyn Serializer>,
     pub(super) endpoint: Endpoint,
     pub(super) route: Arc<Route>,
@@ -225,12 +228,13 @@ impl Drop for Cell {
 
 impl Cell {
     pub(super) fn new(new: NewCell) -> Arc<Self> {
-        let NewCell { topic, join_ref, serializer, endpoint, route, address, assigns } = new;
+        let NewCell { topic, join_ref, again, serializer, endpoint, route, address, assigns } = new;
         let queue = Queue { jobs: VecDeque::new(), scheduled: false, paused: false, closing: false, ended: false };
         let body = Mutex::new((route.body)());
         Arc::new(Cell {
             topic,
             join_ref,
+            again,
             serializer,
             endpoint,
             route,

@@ -9,6 +9,9 @@
 //! - I2. From then on nothing of its topic comes by it, though its subscription ends only behind what was published
 //!   before: a close is the last of the channel but for what `terminate` pushes, and the reply to a new join the first.
 //!
+//! - I3. A client that leaves a topic and joins it again may have sent the join while the earlier channel still told it
+//!   of the topic. So the later one knows that it is not the topic's first ([`Cell::again`]).
+//!
 //! The rules are those of Phoenix's socket, with one difference: while a join is decided, only what the client sends on
 //! that topic waits. Heartbeats and other channels go on.
 
@@ -26,6 +29,7 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
 
 /// A connection. See the module's text.
 pub(super) struct Machine {
@@ -37,9 +41,14 @@ pub(super) struct Machine {
     slot: usize,
     assigns: Guarded<Arc<dyn Any + Send + Sync>>,
     channels: HashMap<Arc<str>, Entry, RandomState>,
+    /// Hashes of the topics whose channels have ended here, the latest at the end (I3).
+    ended: VecDeque<u64>,
     _id: Option<HandlerSubscriber>,
     closed: bool,
 }
+
+/// Ended channels that a connection remembers. A client that joins a topic again at once has not left so many since.
+const ENDED_MAX: usize = 16;
 
 struct Entry {
     cell: Arc<Cell>,
@@ -95,6 +104,7 @@ impl Machine {
             slot,
             assigns,
             channels: HashMap::default(),
+            ended: VecDeque::new(),
             _id: None,
             closed: false,
         };
@@ -190,7 +200,7 @@ impl Machine {
         let Some(topic) = incoming.topic.as_str() else { return self.unmatched(&incoming) };
         let route = self.mount.routes.iter().find(|route| route.matches(topic));
         let Some(route) = route.cloned() else { return self.unmatched(&incoming) };
-        let old = self.channels.remove(topic).map(|entry| {
+        let old = self.remove(topic).map(|entry| {
             // Its subscription ends here, in front of the new one's.
             entry.cell.detach();
             Cell::kill(&entry.cell);
@@ -209,10 +219,12 @@ impl Machine {
             self.reply(&incoming.join_ref, &incoming.reference, &incoming.topic, "error", &reason);
             return self.tell_end(old.as_ref(), topic, true);
         }
+        let again = self.ended.contains(&self.channels.hasher().hash_one(topic));
         let topic: Arc<str> = topic.into();
         let cell = Cell::new(NewCell {
             topic: topic.clone(),
             join_ref: incoming.join_ref,
+            again,
             serializer: self.serializer.clone(),
             endpoint: self.endpoint.clone(),
             route,
@@ -224,6 +236,18 @@ impl Machine {
         Cell::post(&cell, Job::Join(incoming.payload));
     }
 
+    /// Takes a channel out of the table, and remembers that there was one.
+    fn remove(&mut self, topic: &str) -> Option<Entry> {
+        let entry = self.channels.remove(topic)?;
+        let hash = self.channels.hasher().hash_one(topic);
+        self.ended.retain(|other| *other != hash);
+        if self.ended.len() == ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(hash);
+        Some(entry)
+    }
+
     /// What a channel tells.
     pub(super) fn command(&mut self, command: Command) {
         match command {
@@ -232,7 +256,7 @@ impl Machine {
                 let current = self.channels.get(&cell.topic).is_some_and(|entry| Arc::ptr_eq(&entry.cell, &cell));
                 if current && !self.closed {
                     cell.detach();
-                    self.channels.remove(&cell.topic);
+                    self.remove(&cell.topic);
                     self.tell_end(Some(&cell.join_ref), &cell.topic, graceful);
                 }
             }

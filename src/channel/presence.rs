@@ -2,6 +2,12 @@
 //!
 //! The state is a push, so each client gets a frame of its own, with its own `join_ref`; what is in it was encoded once
 //! for all who wait. The frame is made on the connection's worker, not on the presence's thread.
+//!
+//! phoenix.js holds the diffs that come between its join and the state, and applies them after the state. A client that
+//! leaves a topic and joins it again at once, as a page does that is built anew, also holds those that the *earlier*
+//! channel still sends it. But between that one's end and the new subscription there is a gap: who is in a held diff and
+//! goes in the gap would stay in the client's view for ever. So a channel that is not its connection's first on the
+//! topic sends the state twice: the second comes behind what the client held, and puts it right.
 
 use super::api::{ChannelSocket, empty};
 use crate::message::Payload;
@@ -29,7 +35,8 @@ impl<'a, A> From<&'a mut ChannelSocket<'_, A>> for Place<'a> {
 impl Presence {
     /// Pushes `presence_state` to the channel's client: who is present on its topic at the end of an epoch. All later
     /// diffs come behind it; phoenix.js holds those that come before it, and applies them after. Call it once the
-    /// channel has joined, in `handle_info`, say.
+    /// channel has joined, in `handle_info`, say. A client that has had the topic before on the same connection gets
+    /// the state twice, lest diffs of its earlier channel leave ghosts.
     ///
     /// Of more metas than [`state_metas_max`](crate::presence::Builder::state_metas_max) the client gets the first
     /// page, and then `presence_truncated`: `{"keys": KEYS, "metas": METAS, "next": CURSOR}`. To read on, it sends the
@@ -56,21 +63,26 @@ impl Presence {
         // A topic that a channel has joined is within the limits.
         let _ = self.with_state(&cell.topic.clone(), scope, move |state| {
             // An error means that there is no engine any more, and nobody to be told.
-            let _ = cell.push_later(pushes(state, scope));
+            let _ = cell.push_later(pushes(state, scope, cell.again));
         });
     }
 }
 
-fn pushes(state: &Aligned, scope: Scope) -> Vec<(&'static str, Payload)> {
-    let mut pushes = Vec::with_capacity(2);
+fn pushes(state: &Aligned, scope: Scope, again: bool) -> Vec<(&'static str, Payload)> {
+    let mut pushes = Vec::with_capacity(3);
     let json = state.json().cloned();
     match (json, scope) {
         (Some(json), Scope::From(_)) => {
             let joins = [&b"{\"joins\":"[..], &json, b",\"leaves\":{}}"].concat();
             pushes.push((DIFF, Payload::Json(joins.into())));
         }
-        (Some(json), _) => pushes.push((STATE, Payload::Json(json))),
-        (None, _) => pushes.push((STATE, empty())),
+        (json, _) => {
+            let state = json.map_or_else(empty, Payload::Json);
+            if again {
+                pushes.push((STATE, state.clone()));
+            }
+            pushes.push((STATE, state));
+        }
     }
     if state.next().is_some() || scope != Scope::Full {
         let next = state.next().map_or_else(|| "null".to_owned(), |next| u32::from(next).to_string());

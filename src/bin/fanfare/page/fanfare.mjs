@@ -136,8 +136,10 @@ export class Channel {
   onError(callback) { this.on("phx_error", callback); }
   take({ joinRef, ref, event, payload }) {
     if (joinRef && joinRef !== this.#join.ref) return;
-    if (event === "phx_reply") this.#waiting.get(ref)?.settle(payload.status, payload.response);
-    else this.#trigger(event, payload);
+    if (event === "phx_reply") return this.#waiting.get(ref)?.settle(payload.status, payload.response);
+    // A broadcast names no channel: what comes before the answer to the join is of an earlier one.
+    if (!joinRef && ["joining", "errored"].includes(this.state)) return;
+    this.#trigger(event, payload);
   }
   /** The connection has come ("open") or gone ("close"). */
   connection(change) {
