@@ -3,11 +3,11 @@
 //! The state is a push, so each client gets a frame of its own, with its own `join_ref`; what is in it was encoded once
 //! for all who wait. The frame is made on the connection's worker, not on the presence's thread.
 //!
-//! phoenix.js holds the diffs that come between its join and the state, and applies them after the state. A client that
-//! leaves a topic and joins it again at once, as a page does that is built anew, also holds those that the *earlier*
-//! channel still sends it. But between that one's end and the new subscription there is a gap: who is in a held diff and
-//! goes in the gap would stay in the client's view for ever. So a channel that is not its connection's first on the
-//! topic sends the state twice: the second comes behind what the client held, and puts it right.
+//! phoenix.js holds the diffs that come between its join and the state, and applies them after the state. A client
+//! that leaves a topic and joins it again at once, as a page does that is built anew, also holds those that the
+//! *earlier* channel still sends it. But between that one's end and the new subscription there is a gap: who is in a
+//! held diff and goes in the gap would stay in the client's view for ever. So a channel that is not its connection's
+//! first on the topic sends the state twice: the second comes behind what the client held, and puts it right.
 
 use super::api::{ChannelSocket, empty};
 use crate::message::Payload;
