@@ -34,6 +34,7 @@
 //! - A [`Message`] is a topic, an event and a [`Payload`]: JSON, bytes, or a Rust value that receivers in the process
 //!   see as it is and that is encoded at most once.
 //! - A [`Dispatcher`] lets one broadcast decide for each subscription.
+//! - [`presence`] knows who is online where, and tells what changes: `docs/presence.md` is the guide.
 //! - [`channel`] has channels for the `phoenix` client, sans I/O: `docs/channels.md` is the guide.
 //!
 //! # What it promises
