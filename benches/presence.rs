@@ -130,6 +130,20 @@ fn change(criterion: &mut Criterion) {
             },
         );
     }
+    for threads in [1, 2] {
+        let name = format!("track, 100,000 topics with somebody there, {threads} threads");
+        let resident = Owner::new();
+        let setup = || {
+            let house = House::new(BATCH);
+            house.topics.iter().for_each(|topic| {
+                house.presence.track((&resident, &**topic), "resident", &SEEN).unwrap();
+            });
+            house
+        };
+        measure(&mut group, &name, 1, setup, |house, iterations| {
+            in_batches(iterations, |count| house.come_and_go(count.max(threads), threads, |number| number))
+        });
+    }
     for named in [1_000, 100_000, 1_000_000] {
         let count = size(named);
         let setup = || (House::new(count).with(count), 0);
