@@ -1,4 +1,4 @@
-//! What subscribers, subscriptions and topics hold in memory, by a counting allocator: exact, and without what the
+//! What subscribers, subscriptions, topics and presences hold in memory, by a counting allocator: exact, and without what the
 //! system rounds up.
 //!
 //! The owner's handle, which lies where its owner puts it, is told apart.
@@ -9,6 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Engine, size};
+use fanfare::presence::{Owner, Presence};
 use fanfare::{Context, Handler, HandlerSubscriber, Message, PubSub, Subscriber, Topic};
 
 struct Counting;
@@ -118,4 +119,44 @@ fn main() {
         flush();
     });
     tell("a topic with one member, without its name", (each, 0));
+    drop(one);
+    flush();
+    presences(pubsub, count);
+}
+
+/// Presences with a meta of 40 bytes, in one room and each in a room of its own.
+fn presences(pubsub: &PubSub, count: usize) {
+    #[derive(serde::Serialize)]
+    struct Seen {
+        online_at: u64,
+        status: &'static str,
+    }
+    let keys: Vec<String> = (0..count).map(|number| format!("user{number:>08}")).collect();
+    let rooms: Vec<String> = (0..count).map(|number| format!("room{number:>08}")).collect();
+    let seen = Seen { online_at: 1_700_000_000, status: "online" };
+    let json = serde_json::to_string(&seen).unwrap().len();
+    let handle = size_of::<Owner>() + keys[0].len() + json;
+    let told = |presence: &Presence| presence.flush().unwrap();
+    for (what, name_of) in [("one room", None), ("a room of its own, without its name", Some(&rooms))] {
+        let presence = Presence::builder().start(pubsub).unwrap();
+        // Whatever the first of anything needs.
+        presence.track((&Owner::new(), "first"), "first", &seen).unwrap();
+        told(&presence);
+        told(&presence);
+        let name = name_of.map_or(0, |names| names[0].len());
+        let (owners, each) = bytes(count, handle + name, || {
+            let owners: Vec<Owner> = (0..count).map(|_| Owner::new()).collect();
+            for (number, (owner, key)) in owners.iter().zip(&keys).enumerate() {
+                let room = name_of.map_or("room", |names| &*names[number]);
+                presence.track((owner, room), key, &seen).unwrap();
+            }
+            // The second finds nothing to tell: no room is in any queue.
+            told(&presence);
+            told(&presence);
+            owners
+        });
+        tell(&format!("a presence in {what}, beyond key and meta"), (each, size_of::<Owner>()));
+        drop(owners);
+        told(&presence);
+    }
 }

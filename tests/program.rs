@@ -134,6 +134,7 @@ fn flags_that_make_no_sense_are_refused_with_code_2() {
         (&["serve", "--workers", "0"], "--workers"),
         (&["serve", "--idle-timeout", "never"], "--idle-timeout"),
         (&["serve", "--idle-timeout", "0"], "--idle-timeout"),
+        (&["serve", "--diff-period", "0"], "--diff-period"),
         (&["serve", "--message-max=-1"], "--message-max"),
         (&["serve", "--channels-max", "0"], "--channels-max"),
         (&["serve", "room"], "room"),
@@ -240,6 +241,9 @@ fn each_flag_of_serve_has_its_variable() {
     assert_eq!(echo.next().1.len(), 200);
     echo.text(&"x".repeat(201));
     assert_eq!(echo.close_code(), 1009);
+    let output = serving::command(&["serve"]).env("FANFARE_DIFF_PERIOD", "never").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--diff-period"));
 }
 
 /// A folder of this test's own, empty.

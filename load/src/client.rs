@@ -4,8 +4,8 @@
 //! number that must come next there, so one that is lost, doubled, changed or out of order is found where it happens.
 //! A burst is one write of several pushes; the next leaves when every connection has all of it.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use crate::fault::{Fault, system};
-use crate::frame::{self, Frame};
+use crate::frame;
+use crate::wire::{self, Incoming, Wire, Wrong};
 
 /// Connections that are on their way to be joined at one time: fewer than a listener lets wait.
 const OPENING_MAX: usize = 512;
@@ -33,12 +34,10 @@ pub(crate) struct Client {
 }
 
 struct Connection {
-    stream: TcpStream,
+    wire: Wire,
     stage: Stage,
     /// The number of the broadcast that must come next.
     next: u64,
-    /// The beginning of a frame, or of the HTTP response.
-    rest: Vec<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,24 +58,21 @@ impl Client {
             published: 0,
             silence: SILENCE,
         };
-        let request = frame::request(address);
         let mut joined = 0;
         while joined < count {
             while client.connections.len() < count && client.connections.len() - joined < OPENING_MAX {
-                client.open(address, request.as_bytes())?;
+                client.open(address)?;
             }
             joined += client.turn(|before, after| before.stage != after.stage && after.stage == Stage::Joined)?;
         }
         Ok(client)
     }
 
-    fn open(&mut self, address: SocketAddr, request: &[u8]) -> Result<(), Fault> {
-        let mut stream = TcpStream::connect(address).map_err(system("connecting"))?;
-        stream.set_nodelay(true).map_err(system("TCP_NODELAY"))?;
-        stream.write_all(request).map_err(system("writing a request"))?;
+    fn open(&mut self, address: SocketAddr) -> Result<(), Fault> {
+        let wire = Wire::open(address)?;
         let data = EventData::new_u64(self.connections.len() as u64);
-        epoll::add(&self.epoll, &stream, data, EventFlags::IN).map_err(system("epoll"))?;
-        self.connections.push(Connection { stream, stage: Stage::Upgrading, next: 0, rest: Vec::new() });
+        epoll::add(&self.epoll, &wire.stream, data, EventFlags::IN).map_err(system("epoll"))?;
+        self.connections.push(Connection { wire, stage: Stage::Upgrading, next: 0 });
         Ok(())
     }
 
@@ -93,7 +89,7 @@ impl Client {
             frame::client_text(&mut pushes, &text);
         }
         let begin = Instant::now();
-        self.connections[0].stream.write_all(&pushes).map_err(system("publishing"))?;
+        self.connections[0].wire.stream.write_all(&pushes).map_err(system("publishing"))?;
         let goal = self.published + burst;
         self.published = goal;
         let mut missing = self.connections.len();
@@ -162,108 +158,40 @@ struct State {
     next: u64,
 }
 
-/// What is wrong with what came; whoever knows the connection makes a [`Fault`] of it.
-enum Wrong {
-    System(io::Error),
-    Protocol(String),
-    Order { expected: u64, got: u64 },
-}
-
-impl Wrong {
-    fn at(self, connection: usize) -> Fault {
-        match self {
-            Self::System(error) => Fault::System("reading", error),
-            Self::Protocol(what) => Fault::Protocol { connection, what },
-            Self::Order { expected, got } => Fault::Order { connection, expected, got },
-        }
-    }
-
-    fn text(what: &str, text: &[u8]) -> Self {
-        let length = text.len().min(300);
-        Self::Protocol(format!("{what}: {}", String::from_utf8_lossy(&text[..length])))
-    }
-}
-
 impl Connection {
     fn state(&self) -> State {
         State { stage: self.stage, next: self.next }
     }
 
-    /// Reads once. What is not whole waits for more.
+    /// Reads once.
     fn read(&mut self, buffer: &mut [u8]) -> Result<(), Wrong> {
-        let count = self.stream.read(buffer).map_err(Wrong::System)?;
-        if count == 0 {
-            return Err(Wrong::Protocol("closed by the server".to_owned()));
-        }
-        if self.rest.is_empty() {
-            let taken = self.take(&buffer[..count])?;
-            self.rest.extend_from_slice(&buffer[taken..count]);
-        } else {
-            let mut bytes = std::mem::take(&mut self.rest);
-            bytes.extend_from_slice(&buffer[..count]);
-            let taken = self.take(&bytes)?;
-            bytes.drain(..taken);
-            self.rest = bytes;
-        }
-        Ok(())
-    }
-
-    /// Takes what is whole of `bytes` and returns its length.
-    fn take(&mut self, bytes: &[u8]) -> Result<usize, Wrong> {
-        let mut taken = 0;
-        if self.stage == Stage::Upgrading {
-            let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else { return Ok(0) };
-            taken = end + 4;
-            self.upgraded(&bytes[..taken])?;
-        }
-        while let Some((frame, length)) = frame::next(&bytes[taken..]).map_err(|what| Wrong::Protocol(what.into()))? {
-            taken += length;
-            match frame {
-                Frame::Text(text) => self.text(text)?,
-                Frame::Ping(body) => {
-                    let mut pong = Vec::new();
-                    frame::client_pong(&mut pong, body);
-                    self.stream.write_all(&pong).map_err(Wrong::System)?;
+        let Self { wire, stage, next } = self;
+        wire.read(buffer, |stream, incoming| match incoming {
+            Incoming::Upgraded => {
+                *stage = Stage::Joining;
+                wire::send(stream, frame::JOIN)
+            }
+            Incoming::Text(text) => match (*stage, frame::sequence(text)) {
+                (Stage::Joined, Some(got)) if got == *next => {
+                    *next += 1;
+                    Ok(())
                 }
-                Frame::Pong => {}
-                Frame::Close(body) => return Err(Wrong::Protocol(format!("closed by the server: {body:?}"))),
-            }
-        }
-        Ok(taken)
-    }
-
-    fn upgraded(&mut self, response: &[u8]) -> Result<(), Wrong> {
-        let text = String::from_utf8_lossy(response);
-        if !text.starts_with("HTTP/1.1 101 ") || !text.contains(frame::ACCEPT) {
-            return Err(Wrong::text("refused", response));
-        }
-        let mut join = Vec::new();
-        frame::client_text(&mut join, frame::JOIN);
-        self.stream.write_all(&join).map_err(Wrong::System)?;
-        self.stage = Stage::Joining;
-        Ok(())
-    }
-
-    fn text(&mut self, text: &[u8]) -> Result<(), Wrong> {
-        match (self.stage, frame::sequence(text)) {
-            (Stage::Joined, Some(got)) if got == self.next => {
-                self.next += 1;
-                Ok(())
-            }
-            (Stage::Joined, Some(got)) => Err(Wrong::Order { expected: self.next, got }),
-            (Stage::Joining, None) if text == frame::JOINED => {
-                self.stage = Stage::Joined;
-                Ok(())
-            }
-            _ => Err(Wrong::text("unexpected", text)),
-        }
+                (Stage::Joined, Some(got)) => Err(Wrong::Order { expected: *next, got }),
+                (Stage::Joining, None) if text == frame::JOINED => {
+                    *stage = Stage::Joined;
+                    Ok(())
+                }
+                _ => Err(Wrong::text("unexpected", text)),
+            },
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
     use std::thread;
 
     /// Joins `count` connections to a server that does `publish` with its ends of them for each push: their order here

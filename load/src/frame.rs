@@ -113,8 +113,10 @@ pub(crate) fn next(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, &'static 
     let (head, length) = match (second, rest) {
         (0..126, _) => (2, usize::from(*second)),
         (126, [high, low, ..]) => (4, usize::from(u16::from_be_bytes([*high, *low]))),
+        (127, [0, 0, 0, 0, 0, a, b, c, ..]) => (10, u32::from_be_bytes([0, *a, *b, *c]) as usize),
         (126, _) => return Ok(None),
-        (127, _) => return Err("a frame of 64 KiB or more"),
+        (127, rest) if rest.len() < 8 => return Ok(None),
+        (127, _) => return Err("a frame of 16 MiB or more"),
         _ => return Err("a masked frame"),
     };
     let Some(body) = bytes.get(head..head + length) else { return Ok(None) };
@@ -190,8 +192,14 @@ mod tests {
         }
         assert_eq!(next(&[0x89, 1, 7]), Ok(Some((Frame::Ping(&[7]), 3))));
         assert_eq!(next(&[0x88, 0]), Ok(Some((Frame::Close(&[]), 2))));
-        for wrong in [[0x01, 0], [0x81, 127], [0x81, 0x80], [0xc1, 0], [0x80, 0]] {
+        for wrong in [[0x01, 0], [0x81, 0x80], [0xc1, 0], [0x80, 0]] {
             assert!(next(&wrong).is_err(), "{wrong:?}");
         }
+        let mut long = vec![0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0];
+        assert_eq!(next(&long), Ok(None));
+        long.resize(10 + 65_536, b'x');
+        assert_eq!(next(&long), Ok(Some((Frame::Text(&[b'x'; 65_536]), 10 + 65_536))));
+        long[5] = 1;
+        assert!(next(&long).is_err());
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! One thread holds all connections, joins a channel with each, publishes on one of them and checks at each connection
 //! that every broadcast comes, once and in order. Beside `fanfare serve` it measures the floor: a server that does
-//! nothing but write the same bytes to every socket. `cargo xtask load` builds all and runs it.
+//! nothing but write the same bytes to every socket. Or all connections join one room, and each keeps a view of who is
+//! in it. `cargo xtask load` builds all and runs it.
 
 #[cfg(target_os = "linux")]
 mod client;
@@ -17,13 +18,27 @@ mod measure;
 #[cfg(target_os = "linux")]
 mod options;
 #[cfg(target_os = "linux")]
+mod presence;
+#[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
 mod run;
+#[cfg(target_os = "linux")]
+mod view;
+#[cfg(target_os = "linux")]
+mod wire;
 
 use std::process::ExitCode;
 
-/// Exits with 1 when a delivery is lost or out of order or nothing can be measured, with 2 when the arguments make no
+/// What is to be measured.
+#[cfg(target_os = "linux")]
+enum Work {
+    Broadcasts(options::Options),
+    Presence(presence::Options),
+}
+
+/// Exits with 1 when a delivery is lost or out of order, a view is not what it must be or nothing can be
+/// measured, with 2 when the arguments make no
 /// sense.
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
@@ -32,11 +47,13 @@ fn main() -> ExitCode {
         Some((command, [])) if command == "floor" => {
             return report(floor::run().map_err(fault::system("the floor")));
         }
-        Some((command, rest)) if command == "run" => options::Options::parse(rest),
-        _ => Err("`run` or `floor`?".to_owned()),
+        Some((command, rest)) if command == "run" => options::Options::parse(rest).map(Work::Broadcasts),
+        Some((command, rest)) if command == "presence" => presence::Options::parse(rest).map(Work::Presence),
+        _ => Err("`run`, `presence` or `floor`?".to_owned()),
     };
     match options {
-        Ok(options) => report(run::run(&options)),
+        Ok(Work::Broadcasts(options)) => report(run::run(&options)),
+        Ok(Work::Presence(options)) => report(presence::run(&options)),
         Err(error) => {
             eprint!("fanfare-load: {error}\n{}", options::USAGE);
             ExitCode::from(2)

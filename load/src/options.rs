@@ -8,9 +8,11 @@ use crate::measure::{Case, Length};
 pub(crate) const USAGE: &str = "\
 Usage: fanfare-load run [--server FANFARE] [--quick] [--cases CONNECTIONSxBURST,..] [--workers N,..] [--seconds S]
                         [--repeat N]
+       fanfare-load presence --server FANFARE [--quick] [--clients N] [--workers N] [--diff-periods MS,..] [--repeat N]
        fanfare-load floor
 
-`run` measures the floor and the program FANFARE in turn, or the floor alone; `floor` is the floor, a server.
+`run` measures the floor and the program FANFARE in turn, or the floor alone; `presence` lets clients join a room of
+FANFARE within a second; `floor` is the floor, a server.
 ";
 
 /// What `run` is to do.
@@ -73,7 +75,7 @@ impl Options {
     }
 }
 
-fn list<T>(text: &str, one: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+pub(crate) fn list<T>(text: &str, one: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     text.split(',').map(one).collect()
 }
 
@@ -84,7 +86,7 @@ fn case(text: &str) -> Option<Case> {
     Some(Case { connections: positive(connections)?, burst })
 }
 
-fn positive<T: std::str::FromStr + Default + PartialOrd>(text: &str) -> Option<T> {
+pub(crate) fn positive<T: std::str::FromStr + Default + PartialOrd>(text: &str) -> Option<T> {
     text.parse().ok().filter(|number| *number > T::default())
 }
 

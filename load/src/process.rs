@@ -39,16 +39,9 @@ impl Server {
         }
     }
 
-    /// The processor time that its threads have taken so far.
+    /// The processor time that it has taken so far.
     pub(crate) fn cpu(&self) -> Result<Duration, Fault> {
-        let tasks = format!("/proc/{}/task", self.child.id());
-        let mut total = 0;
-        for task in fs::read_dir(tasks).map_err(system("listing the server's threads"))? {
-            let path = task.map_err(system("listing the server's threads"))?.path().join("schedstat");
-            let text = fs::read_to_string(path).map_err(system("reading a thread's schedstat"))?;
-            total += first_number(&text).ok_or_else(|| Fault::Server(format!("a schedstat of `{text}`")))?;
-        }
-        Ok(Duration::from_nanos(total))
+        cpu_of(self.child.id())
     }
 
     /// The bytes of memory that are its own: shared ones count in proportion. What the kernel holds for its sockets is
@@ -65,6 +58,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         end(&mut self.child);
     }
+}
+
+/// The processor time that the threads of a process have taken so far. Threads that have ended are not in it.
+pub(crate) fn cpu_of(process: u32) -> Result<Duration, Fault> {
+    let mut total = 0;
+    for task in fs::read_dir(format!("/proc/{process}/task")).map_err(system("listing a process' threads"))? {
+        let path = task.map_err(system("listing a process' threads"))?.path().join("schedstat");
+        // One that ends meanwhile has none any more.
+        let Ok(text) = fs::read_to_string(path) else { continue };
+        total += first_number(&text).ok_or_else(|| Fault::Server(format!("a schedstat of `{text}`")))?;
+    }
+    Ok(Duration::from_nanos(total))
 }
 
 fn end(child: &mut Child) {

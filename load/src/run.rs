@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::process::Server;
 
 /// Descriptors of a process that are no connections.
-const DESCRIPTORS_SPARE: u64 = 100;
+pub(crate) const DESCRIPTORS_SPARE: u64 = 100;
 
 /// Who is measured. The floor comes first.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ impl Contestant<'_> {
 }
 
 /// Lets this process and those that it starts have `count` descriptors.
-fn raise_descriptors(count: u64) -> Result<(), Fault> {
+pub(crate) fn raise_descriptors(count: u64) -> Result<(), Fault> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= count) {
         return Ok(());

@@ -34,9 +34,84 @@ fn a_server_that_does_not_serve_is_code_1() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("is not where true listens"));
 }
 
+/// What the program says of a presence server of two clients: `spoil` gets the frames of the first of them.
+fn presence_against(spoil: fn(Vec<String>) -> Vec<String>) -> Output {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || serve_presence(&listener, spoil));
+    let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/elsewhere.sh");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_fanfare-load"));
+    program.args(["presence", "--quick", "--clients", "2", "--server", server]);
+    program.env("SERVER_ADDRESS", address).output().expect("the program was built")
+}
+
+/// Serves two clients until the second hangs up.
+fn serve_presence(listener: &TcpListener, spoil: fn(Vec<String>) -> Vec<String>) {
+    let mut streams: Vec<TcpStream> = (0..2).map(|_| listener.accept().unwrap().0).collect();
+    let upgrade = "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    for stream in &mut streams {
+        assert!(read(stream).starts_with(b"GET "));
+        stream.write_all(upgrade.as_bytes()).unwrap();
+    }
+    let meta = |user: usize| format!(r#""user{user}":{{"metas":[{{"phx_ref":"000000000000000{user}"}}]}}"#);
+    let reply = r#"["1","1","room:lobby","phx_reply",{"status":"ok","response":{}}]"#.to_owned();
+    let state = |users: &str| format!(r#"["1",null,"room:lobby","presence_state",{{{users}}}]"#);
+    let diff = |joins: &str, leaves: &str| {
+        format!(r#"[null,null,"room:lobby","presence_diff",{{"joins":{{{joins}}},"leaves":{{{leaves}}}}}]"#)
+    };
+    let both = format!("{},{}", meta(0), meta(1));
+    for (user, stream) in streams.iter_mut().enumerate() {
+        assert!(texts(&read(stream))[0].contains(&format!("user{user}")));
+        if user == 1 {
+            send(stream, &[reply.clone(), state(&both)]);
+        }
+    }
+    send(&mut streams[0], &spoil(vec![reply, state(&meta(0)), diff(&meta(1), "")]));
+    assert_eq!(read(&mut streams[0]).len(), 0, "it is the first that goes");
+    send(&mut streams[1], &[diff("", &meta(0))]);
+    read(&mut streams[1]);
+}
+
+/// The client hangs up when it has found a fault.
+fn send(stream: &mut TcpStream, texts: &[String]) {
+    for text in texts {
+        let length = u16::try_from(text.len()).unwrap().to_be_bytes();
+        let frame = if text.len() < 126 { frame(text) } else { [&[0x81, 126], &length, text.as_bytes()].concat() };
+        drop(stream.write_all(&frame));
+    }
+}
+
+#[test]
+fn views_that_are_complete_and_the_same_are_code_0() {
+    let output = presence_against(|frames| frames);
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{text}{errors}");
+    assert!(text.ends_with("every view was complete, and all were the same\n"), "{text}");
+}
+
+#[test]
+fn a_view_that_is_not_what_it_must_be_is_code_1() {
+    type Spoil = fn(Vec<String>) -> Vec<String>;
+    let faults: [(Spoil, &str); 2] = [
+        (|frames| [&frames[..], &[frames[2].replace("0001", "0002")]].concat(), "user1 joins by a second ref"),
+        (
+            |frames| vec![frames[0].clone(), frames[1].clone(), frames[2].replace("0001", "0002")],
+            "connection 1: sees other refs than the first",
+        ),
+    ];
+    for (spoil, says) in faults {
+        let output = presence_against(spoil);
+        assert_eq!(output.status.code(), Some(1));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains(says), "{errors}");
+    }
+}
+
 #[test]
 fn arguments_without_sense_are_code_2() {
-    for arguments in [&["run", "--cases", "many"][..], &["walk"], &[], &["floor", "--port"]] {
+    for arguments in
+        [&["run", "--cases", "many"][..], &["presence", "--clients", "1"], &["walk"], &[], &["floor", "--port"]]
+    {
         let output = load(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("Usage: fanfare-load run"), "{arguments:?}");

@@ -40,6 +40,10 @@ Commands:
                                  processor time per delivery, latency, joins, memory; fails when a delivery is lost or
                                  out of order. --quick: few connections, to see that it works.
                                  OPTIONS: --cases CONNECTIONSxBURST,.. --workers N,.. --seconds S --repeat N
+  load --presence [--quick] [OPTIONS..]
+                                 Let 2,000 WebSocket connections join one room within a second, and half of them go;
+                                 fails when a view of who is there is not complete, or not that of all others.
+                                 OPTIONS: --clients N --workers N --diff-periods MS,.. --repeat N
   lint                           Formatting, clippy in every configuration, rustdoc and msrv.
   bench-smoke                    Run each benchmark once, small, to see that it works. Measures nothing.
   msrv                           Check the minimum supported Rust version: that all places state the same one, and,

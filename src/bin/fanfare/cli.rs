@@ -68,11 +68,17 @@ pub(crate) struct ServeOptions {
     #[arg(long, env = "FANFARE_OUTBOUND_MAX", value_name = "BYTES", default_value_t = 1 << 20)]
     pub(crate) outbound_max: usize,
 
+    /// How long changes of who is in a room are gathered before its members are told; the first one after a quiet time
+    /// is told at once
+    #[arg(long, env = "FANFARE_DIFF_PERIOD", value_name = "SECONDS", default_value = "0.1", value_parser = seconds)]
+    pub(crate) diff_period: Duration,
+
     /// Mounts a WebSocket at `/echo` that sends everything back, for tests of the protocol
     #[arg(long, env = "FANFARE_ECHO")]
     pub(crate) echo: bool,
 
-    /// Lets tests act from outside: POST to /admin/broadcast and /admin/disconnect
+    /// Lets tests act from outside: POST to /admin/broadcast, /admin/disconnect and
+    /// /admin/presence
     #[arg(long, hide = true)]
     pub(crate) admin: bool,
 }

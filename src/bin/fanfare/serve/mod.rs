@@ -27,7 +27,8 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), String> {
         builder = builder.workers(workers.into());
     }
     let pubsub = builder.build().map_err(|error| error.to_string())?;
-    let presence = Presence::builder().start(&pubsub).map_err(|error| error.to_string())?;
+    let presence =
+        Presence::builder().diff_period(options.diff_period).start(&pubsub).map_err(|error| error.to_string())?;
     let endpoint = endpoint(&pubsub, &presence, options).map_err(|error| error.to_string())?;
     let web = web::Web::new(endpoint.clone(), presence, options)?;
     let mut server = Server::builder(endpoint)
