@@ -120,7 +120,7 @@ fn the_table_is_for_people() {
 
 #[test]
 fn flags_that_make_no_sense_are_refused_with_code_2() {
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 17] = [
         (&["bench", "--subscribers", "0"], "--subscribers"),
         (&["bench", "--workers", "65"], "--workers"),
         (&["bench", "--duration", "soon"], "--duration"),
