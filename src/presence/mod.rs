@@ -55,6 +55,9 @@
 #[cfg(not(fanfare_loom))]
 mod api;
 #[cfg(not(fanfare_loom))]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "no network drives it yet"))]
+mod crdt;
+#[cfg(not(fanfare_loom))]
 mod diff;
 #[cfg(not(fanfare_loom))]
 mod error;
