@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::shell::{Failure, Outcome};
-use crate::{bench, conformance, fuzz, lint, load, loom, packages, requirements, testing};
+use crate::{bench, conformance, fuzz, lint, load, loom, packages, requirements, simulate, testing};
 
 struct Stage {
     name: &'static str,
@@ -12,7 +12,7 @@ struct Stage {
     run: fn() -> Outcome,
 }
 
-const STAGES: [Stage; 6] = [
+const STAGES: [Stage; 7] = [
     Stage { name: "lint and docs", budget_minutes: 4, run: lint::run },
     Stage {
         name: "loom and mutants",
@@ -22,6 +22,7 @@ const STAGES: [Stage; 6] = [
     Stage { name: "fuzz", budget_minutes: 3, run: || fuzz::run(&fuzz::Options::default()) },
     Stage { name: "conformance", budget_minutes: 3, run: || conformance::run(&[]) },
     Stage { name: "load, quick", budget_minutes: 1, run: load::quick },
+    Stage { name: "simulation", budget_minutes: 1, run: || simulate::run(&simulate::Options::default()) },
     Stage { name: "benches, smoke", budget_minutes: 2, run: bench::smoke },
 ];
 const TESTS_BUDGET_MINUTES: u64 = 8;

@@ -14,6 +14,7 @@ mod msrv;
 mod packages;
 mod requirements;
 mod shell;
+mod simulate;
 mod testing;
 
 use std::process::ExitCode;
@@ -44,6 +45,9 @@ Commands:
                                  Let 2,000 WebSocket connections join one room within a second, and half of them go;
                                  fails when a view of who is there is not complete, or not that of all others.
                                  OPTIONS: --clients N --workers N --diff-periods MS,.. --repeat N
+  simulate [--seeds N] [--seed S]
+                                 Run clusters of presences on a bad network, N schedules (default 20000), and print how
+                                 many a second; a failure names its seed. --seed S shows that one step by step.
   lint                           Formatting, clippy in every configuration, rustdoc and msrv.
   bench-smoke                    Run each benchmark once, small, to see that it works. Measures nothing.
   msrv                           Check the minimum supported Rust version: that all places state the same one, and,
@@ -94,6 +98,7 @@ fn dispatch(arguments: &[String]) -> Outcome {
             conformance::run(rest)
         }
         "load" => load::run(rest),
+        "simulate" => simulate::run(&simulate::Options::parse(rest)?),
         "lint" => {
             nothing_more()?;
             requirements::install(requirements::LINT)?;

@@ -156,7 +156,7 @@ impl<E: Element> Replica<E> {
         out: &mut Vec<Output<E>>,
     ) -> bool {
         if from.name == self.own.name {
-            // An elder may be an earlier life of ours, whose last words come late. If it lives it hears us, and answers.
+            // An elder may be an earlier life of ours, whose last words come late. If it lives, it will answer.
             if from.vsn > self.own.vsn {
                 out.push(Output::SendAll(Message::Taken { elder: self.own.clone(), younger: from.clone() }));
             }

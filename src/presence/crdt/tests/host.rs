@@ -78,8 +78,9 @@ impl Host {
             }
             events.push(event);
         }
-        let shown: BTreeSet<u64> = self.replica.state().visible().copied().collect();
-        if shown != self.visible {
+        let shown = || self.replica.state().visible();
+        if shown().count() != self.visible.len() || !shown().all(|element| self.visible.contains(element)) {
+            let shown: BTreeSet<&u64> = shown().collect();
             return Err(format!("{:?} has reported {:?} and shows {shown:?}", self.node, self.visible));
         }
         Ok((sent, events))

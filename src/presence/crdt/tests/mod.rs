@@ -3,6 +3,7 @@
 mod gossip;
 mod host;
 mod oracle;
+mod simulation;
 mod state;
 
 use super::*;
