@@ -62,6 +62,8 @@ mod worker;
 
 #[cfg(not(fanfare_loom))]
 pub mod channel;
+#[cfg(not(fanfare_loom))]
+pub mod cluster;
 #[cfg(all(feature = "server", not(fanfare_loom)))]
 pub mod net;
 #[cfg(not(fanfare_loom))]

@@ -235,7 +235,7 @@ impl Endpoint {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        let publish = self.0.pubsub.engine().publish(topic);
+        let publish = self.0.pubsub.engine().publish(topic).everywhere();
         publish.attach(&|| Arc::new(Frames::of(&self.0))).send(event.into(), payload.into())
     }
 
@@ -251,7 +251,7 @@ impl Endpoint {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        let publish = self.0.pubsub.engine().publish(topic).from(from);
+        let publish = self.0.pubsub.engine().publish(topic).everywhere().from(from);
         publish.attach(&|| Arc::new(Frames::of(&self.0))).send(event.into(), payload.into())
     }
 
@@ -266,8 +266,8 @@ impl Endpoint {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        // There is one node.
-        self.broadcast(topic, event, payload)
+        let publish = self.0.pubsub.engine().publish(topic);
+        publish.attach(&|| Arc::new(Frames::of(&self.0))).send(event.into(), payload.into())
     }
 
     /// A subscriber of a topic.

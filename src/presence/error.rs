@@ -1,6 +1,7 @@
 //! What can go wrong.
 
 use super::MetaError;
+use super::replication::Refused;
 use crate::pubsub::TopicError;
 use std::fmt;
 use std::time::Duration;
@@ -107,11 +108,17 @@ pub enum BuildError {
     PeriodTooLong(Duration),
     /// The system gives no more threads.
     Spawn(std::io::Error),
+    /// Another presence of this engine is replicated to other nodes, and one can be.
+    Replicated,
+    /// The numbers of the gossip do not go together.
+    Gossip(super::GossipError),
 }
 
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            BuildError::Replicated => f.write_str("another presence of this engine is replicated to other nodes"),
+            BuildError::Gossip(error) => error.fmt(f),
             BuildError::Zero(what) => write!(f, "`{what}` must not be zero"),
             BuildError::PeriodTooLong(period) => {
                 let max = super::DIFF_PERIOD_MAX;
@@ -122,10 +129,21 @@ impl fmt::Display for BuildError {
     }
 }
 
+impl From<Refused> for BuildError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Taken => BuildError::Replicated,
+            Refused::Spawn(error) => BuildError::Spawn(error),
+            Refused::Options(error) => BuildError::Gossip(error),
+        }
+    }
+}
+
 impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             BuildError::Spawn(error) => Some(error),
+            BuildError::Gossip(error) => Some(error),
             _ => None,
         }
     }

@@ -55,13 +55,14 @@
 #[cfg(not(fanfare_loom))]
 mod api;
 #[cfg(not(fanfare_loom))]
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "no network drives it yet"))]
 mod crdt;
 #[cfg(not(fanfare_loom))]
 mod diff;
 #[cfg(not(fanfare_loom))]
 mod error;
 pub(crate) mod map;
+#[cfg(not(fanfare_loom))]
+mod replication;
 #[cfg(not(fanfare_loom))]
 mod sealer;
 #[cfg(not(fanfare_loom))]
@@ -72,6 +73,7 @@ pub use map::meta::{Meta, MetaError, Metas, PhxRef};
 #[cfg(not(fanfare_loom))]
 pub use {
     api::{Owner, Page, Place, Presence, Scope},
+    crdt::{Options as GossipOptions, OptionsError as GossipError},
     diff::{Batch, Diff, Fetched, Presences, Present},
     error::{BuildError, FlushError, TrackError, UpdateError},
     start::{Builder, DIFF_PERIOD_MAX, Stats},

@@ -15,6 +15,7 @@ use super::map::aligned::Aligned;
 use super::map::meta::{Meta, Metas};
 use super::map::room::{Epoch, Room, Scope, Sealing, Waiter};
 use super::map::signal::SHARDS;
+use super::replication::Replication;
 use super::start::Shared;
 use crate::pool::Pool;
 use crate::pubsub::ForClients;
@@ -78,6 +79,8 @@ impl Sealer {
                 break;
             }
         }
+        // In this order: what the last epochs came to is told to other nodes, too.
+        self.shared.replication.iter().for_each(Replication::stop);
         signal.end();
     }
 
@@ -99,6 +102,9 @@ impl Sealer {
             Sealing::Quiet => {}
             Sealing::Retired => self.shared.table.remove(&room),
             Sealing::Epoch => {
+                if let Some(replication) = &self.shared.replication {
+                    replication.sealed(room.name(), &self.epoch.joins, &self.epoch.leaves);
+                }
                 if let Some(lanes) = &self.lanes {
                     Lanes::push(lanes, &self.shared, room.clone(), std::mem::take(&mut self.epoch));
                 } else {

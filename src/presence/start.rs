@@ -1,11 +1,12 @@
 //! How a presence is made, and what its handles share.
 
-use super::Presence;
 use super::diff::{Batch, Diff, Presences, Present, present};
 use super::error::BuildError;
 use super::map::signal::Signal;
 use super::map::table::Table;
+use super::replication::{Gossiping, Replication};
 use super::sealer::Sealer;
+use super::{GossipOptions, Presence};
 use crate::PubSub;
 use crate::pubsub::TopicError;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, thread};
@@ -49,6 +50,7 @@ impl Hooks {
 pub struct Builder {
     options: Options,
     hooks: Hooks,
+    gossiping: Gossiping,
 }
 
 impl Default for Builder {
@@ -62,7 +64,8 @@ impl Default for Builder {
             // A slot has 32 bits, and one of them names none.
             topic_metas_max: u32::MAX as usize - 1,
         };
-        Builder { options, hooks: Hooks::default() }
+        let gossiping = Gossiping { goodbye: true, ..Gossiping::default() };
+        Builder { options, hooks: Hooks::default(), gossiping }
     }
 }
 
@@ -135,13 +138,26 @@ impl Builder {
         self
     }
 
+    /// How nodes gossip, on an engine with a [`cluster`](crate::Builder::cluster). All nodes should have the same.
+    pub fn gossip(mut self, options: GossipOptions) -> Self {
+        self.gossiping.options = options;
+        self
+    }
+
+    /// Whether other nodes are told when this presence ends in order, so that all who are present here leave at once:
+    /// yes. Without it they leave after [`down_period`](GossipOptions::down_period), as after a crash.
+    pub fn goodbye(mut self, goodbye: bool) -> Self {
+        self.gossiping.goodbye = goodbye;
+        self
+    }
+
     /// Starts it, on an engine.
     ///
     /// # Errors
     ///
     /// [`BuildError`].
     pub fn start(self, pubsub: &PubSub) -> Result<Presence, BuildError> {
-        let Builder { options, hooks } = self;
+        let Builder { options, hooks, gossiping } = self;
         for (value, name) in [
             (options.diff_metas_max, "diff_metas_max"),
             (options.state_metas_max, "state_metas_max"),
@@ -155,8 +171,14 @@ impl Builder {
             return Err(BuildError::PeriodTooLong(options.diff_period));
         }
         let signal = Signal::new();
+        let table = Arc::new(Table::new(&signal));
+        let replication = match &pubsub.engine().link {
+            Some(link) => Some(Replication::start(link, pubsub.node(), table.clone(), &gossiping)?),
+            None => None,
+        };
         let shared = Arc::new(Shared {
-            table: Table::new(&signal),
+            table,
+            replication,
             signal,
             pubsub: pubsub.clone(),
             options,
@@ -165,14 +187,19 @@ impl Builder {
         });
         let sealer = Sealer::new(shared.clone());
         let thread = thread::Builder::new().name("fanfare-presence".to_owned()).spawn(move || sealer.run());
-        thread.map_err(BuildError::Spawn)?;
+        if let Err(error) = thread {
+            shared.replication.iter().for_each(Replication::stop);
+            return Err(BuildError::Spawn(error));
+        }
         Ok(Presence(Arc::new(Handle { shared })))
     }
 }
 
 /// What all handles of a presence share, and its thread.
 pub(super) struct Shared {
-    pub(super) table: Table,
+    pub(super) table: Arc<Table>,
+    /// With other nodes.
+    pub(super) replication: Option<Replication>,
     pub(super) signal: Arc<Signal>,
     pub(super) pubsub: PubSub,
     pub(super) options: Options,

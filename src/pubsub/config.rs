@@ -2,6 +2,7 @@
 
 use super::PubSub;
 use super::error::{ConfigError, TopicError};
+use crate::cluster::Cluster;
 use crate::subscriber::ring::CAPACITY_MAX;
 use crate::sync::thread;
 use crate::topic::state::WORKERS_MAX;
@@ -46,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) subscriptions_max: u32,
     pub(crate) in_place_members_max: u64,
     pub(crate) node: String,
+    pub(crate) cluster: Option<std::sync::Arc<dyn Cluster>>,
 }
 
 impl Config {
@@ -89,6 +91,7 @@ pub struct Builder {
     subscriptions_max: u32,
     in_place_members_max: u64,
     node: String,
+    cluster: Option<std::sync::Arc<dyn Cluster>>,
 }
 
 impl Default for Builder {
@@ -106,6 +109,7 @@ impl Default for Builder {
             subscriptions_max: 1 << 20,
             in_place_members_max: 200,
             node: "local".to_owned(),
+            cluster: None,
         }
     }
 }
@@ -180,6 +184,13 @@ impl Builder {
         self
     }
 
+    /// Other nodes, to which broadcasts go as well. Each must have a [`node`](Self::node) name of its own. The module
+    /// [`cluster`](crate::cluster) has what is promised.
+    pub fn cluster(mut self, cluster: impl Cluster) -> Self {
+        self.cluster = Some(std::sync::Arc::new(cluster));
+        self
+    }
+
     /// Checks it all, and starts the engine.
     ///
     /// # Errors
@@ -210,6 +221,9 @@ impl Builder {
         if self.node.is_empty() {
             return Err(ConfigError::EmptyNode);
         }
+        if self.node.len() > 255 && self.cluster.is_some() {
+            return Err(ConfigError::NodeTooLong { bytes: self.node.len() });
+        }
         PubSub::start(Config {
             workers: self.workers,
             pin: self.pin,
@@ -222,6 +236,7 @@ impl Builder {
             subscriptions_max: self.subscriptions_max,
             in_place_members_max: self.in_place_members_max,
             node: self.node,
+            cluster: self.cluster,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What may go wrong, by call.
 
-use crate::message::{Content, Event, Payload};
+use crate::cluster::StartError;
+use crate::message::{Content, EncodeError, Event, Payload};
 use std::fmt;
 use std::io;
 
@@ -138,8 +139,17 @@ pub enum BroadcastError {
     /// An inbox was full and the call does not wait: `try_broadcast`, or any broadcast on a worker's own thread (where
     /// the outbox was full too). What was to be sent comes back.
     Full(Box<Rejected>),
-    /// There is no node of that name.
+    /// There is no node of that name, and no cluster that might know one.
     NoSuchNode(String),
+    /// For other nodes the payload must be encoded, and it can't be.
+    Encode(EncodeError),
+    /// A message for other nodes has at most 64 MiB.
+    TooLong {
+        /// Its topic, event and payload.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
     /// The call would wait for the worker on whose thread it was made.
     OnWorker,
 }
@@ -151,6 +161,10 @@ impl fmt::Display for BroadcastError {
             BroadcastError::Closed => f.write_str("the engine is shut down"),
             BroadcastError::Full(rejected) => write!(f, "an inbox that topic {:?} needs is full", rejected.topic),
             BroadcastError::NoSuchNode(node) => write!(f, "there is no node {node:?}"),
+            BroadcastError::Encode(error) => error.fmt(f),
+            BroadcastError::TooLong { bytes, max } => {
+                write!(f, "a message of {bytes} bytes is over the limit of {max} for other nodes")
+            }
             BroadcastError::OnWorker => f.write_str("a worker cannot wait for itself"),
         }
     }
@@ -160,6 +174,7 @@ impl std::error::Error for BroadcastError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             BroadcastError::Topic(error) => Some(error),
+            BroadcastError::Encode(error) => Some(error),
             _ => None,
         }
     }
@@ -188,6 +203,13 @@ pub enum ConfigError {
     },
     /// The node's name is empty.
     EmptyNode,
+    /// The node's name has more than 255 bytes, and others are to know it.
+    NodeTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The cluster could not be started.
+    Cluster(StartError),
     /// The system gave no thread, or no descriptor for its poll.
     Spawn(io::Error),
 }
@@ -199,6 +221,8 @@ impl fmt::Display for ConfigError {
                 write!(f, "{option} is from {min} to {max}, not {given}")
             }
             ConfigError::EmptyNode => f.write_str("the node's name is empty"),
+            ConfigError::NodeTooLong { bytes } => write!(f, "the node's name has {bytes} bytes, and at most 255 fit"),
+            ConfigError::Cluster(error) => write!(f, "the cluster could not be started: {error}"),
             ConfigError::Spawn(error) => write!(f, "a worker could not start: {error}"),
         }
     }
@@ -208,6 +232,7 @@ impl std::error::Error for ConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ConfigError::Spawn(error) => Some(error),
+            ConfigError::Cluster(error) => Some(error),
             _ => None,
         }
     }

@@ -16,6 +16,7 @@ pub(crate) use publish::{ForClients, TaskError};
 pub use shutdown::ShutdownReport;
 pub use stats::{Stats, WorkerStats};
 
+use crate::cluster::{ClusterStats, Link, To};
 use crate::message::{Event, Payload};
 use crate::subscriber::SubscriberBuilder;
 use crate::sync::{Arc, Mutex, Parker, Weak, thread};
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) workers: Box<[Worker]>,
     pub(crate) gate: Gate,
     pub(crate) ending: Ending,
+    /// To other nodes.
+    pub(crate) link: Option<Arc<Link>>,
     /// The handle that keeps the engine running, for handlers that ask for it.
     owner: Mutex<Weak<Owner>>,
 }
@@ -81,12 +84,14 @@ impl PubSub {
     }
 
     pub(crate) fn start(config: Config) -> Result<PubSub, ConfigError> {
+        let link = config.cluster.clone().map(|cluster| Link::new(cluster, &config.node));
         let (entries, weight) = (config.inbox_entries_max, config.inbox_weight_max);
         let engine = Arc::new(Shared {
             topics: Table::new(),
             workers: (0..config.workers).map(|index| Worker::new(index, entries, weight)).collect(),
             gate: Gate::new(64),
             ending: Ending::new(),
+            link,
             owner: Mutex::new(Weak::new()),
             config,
         });
@@ -100,6 +105,10 @@ impl PubSub {
                     return Err(ConfigError::Spawn(error));
                 }
             }
+        }
+        if let Some(Err(error)) = engine.link.as_ref().map(|link| link.start(&engine)) {
+            shutdown::abandon(&engine, threads);
+            return Err(ConfigError::Cluster(error));
         }
         let owner = Arc::new(Owner { engine: engine.clone(), threads: Mutex::new(threads) });
         *engine.owner.lock() = Arc::downgrade(&owner);
@@ -144,7 +153,7 @@ impl PubSub {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        self.engine().publish(topic).send(event.into(), payload.into())
+        self.engine().publish(topic).everywhere().send(event.into(), payload.into())
     }
 
     /// As [`broadcast`](Self::broadcast), but not to `from`, on none of its subscriptions.
@@ -159,7 +168,7 @@ impl PubSub {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        self.engine().publish(topic).from(from).send(event.into(), payload.into())
+        self.engine().publish(topic).everywhere().from(from).send(event.into(), payload.into())
     }
 
     /// As [`broadcast`](Self::broadcast), but never waits: if an inbox that it needs is full, nobody gets the message,
@@ -175,11 +184,11 @@ impl PubSub {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        self.engine().publish(topic).no_wait().send(event.into(), payload.into())
+        self.engine().publish(topic).everywhere().no_wait().send(event.into(), payload.into())
     }
 
-    /// As [`broadcast`](Self::broadcast), with a [`Dispatcher`] that decides for each subscription. It runs on the
-    /// workers.
+    /// As [`local_broadcast`](Self::local_broadcast), with a [`Dispatcher`] that decides for each subscription. It runs
+    /// on the workers. It is code of this process, so it can't go to other nodes.
     ///
     /// # Errors
     ///
@@ -205,7 +214,7 @@ impl PubSub {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        self.broadcast(topic, event, payload)
+        self.engine().publish(topic).send(event.into(), payload.into())
     }
 
     /// As [`broadcast_from`](Self::broadcast_from), to subscribers of this node only.
@@ -220,14 +229,16 @@ impl PubSub {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        self.broadcast_from(from, topic, event, payload)
+        self.engine().publish(topic).from(from).send(event.into(), payload.into())
     }
 
-    /// As [`broadcast`](Self::broadcast), to subscribers of the node of that name only.
+    /// As [`broadcast`](Self::broadcast), to subscribers of the node of that name only. A cluster does not know whether
+    /// there is one: what is for nobody is lost.
     ///
     /// # Errors
     ///
-    /// As [`broadcast`](Self::broadcast), and [`BroadcastError::NoSuchNode`] for every name but this node's own.
+    /// As [`broadcast`](Self::broadcast), and [`BroadcastError::NoSuchNode`] without a cluster, for every name but this
+    /// node's own.
     pub fn direct_broadcast(
         &self,
         node: &str,
@@ -235,10 +246,22 @@ impl PubSub {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        if node != self.node() {
-            return Err(BroadcastError::NoSuchNode(node.to_owned()));
+        if node == self.node() {
+            return self.local_broadcast(topic, event, payload);
         }
-        self.broadcast(topic, event, payload)
+        let engine = self.engine();
+        let Some(link) = &engine.link else { return Err(BroadcastError::NoSuchNode(node.to_owned())) };
+        let (event, payload) = (event.into(), payload.into());
+        engine.config.check_topic(topic)?;
+        engine.to_nobody()?;
+        publish::check_record(topic, &event, &payload)?;
+        let bytes = publish::wire_bytes(&payload).map_err(BroadcastError::Encode)?;
+        Ok(link.broadcast(To::Node(node), topic, &event, bytes, false).into())
+    }
+
+    /// What has gone between this node and the others; `None` without a cluster.
+    pub fn cluster_stats(&self) -> Option<ClusterStats> {
+        self.engine().link.as_ref().map(|link| link.stats())
     }
 
     /// The name of this node.
@@ -343,10 +366,10 @@ impl Topic {
     #[inline]
     pub fn broadcast(&self, event: impl Into<Event>, payload: impl Into<Payload>) -> Result<Outcome, BroadcastError> {
         // Before anything is converted: without members this is all there is to do.
-        if self.entry.state.workers() == 0 {
+        if self.entry.state.workers() == 0 && self.engine.link.is_none() {
             return self.engine.to_nobody();
         }
-        self.engine.publish_to(&self.entry).send(event.into(), payload.into())
+        self.engine.publish_to(&self.entry).everywhere().send(event.into(), payload.into())
     }
 
     /// As [`PubSub::broadcast_from`].
@@ -360,7 +383,7 @@ impl Topic {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        self.engine.publish_to(&self.entry).from(from).send(event.into(), payload.into())
+        self.engine.publish_to(&self.entry).everywhere().from(from).send(event.into(), payload.into())
     }
 
     /// As [`PubSub::try_broadcast`].
@@ -373,7 +396,7 @@ impl Topic {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        self.engine.publish_to(&self.entry).no_wait().send(event.into(), payload.into())
+        self.engine.publish_to(&self.entry).everywhere().no_wait().send(event.into(), payload.into())
     }
 
     /// As [`PubSub::broadcast_with`].

@@ -7,7 +7,8 @@
 use super::Shared;
 use super::dispatch::Dispatcher;
 use super::error::{BroadcastError, Rejected};
-use crate::message::{Bias, Content, Event, Message, Payload};
+use crate::cluster::{Link, RECORD_BYTES_MAX, To, lane_of};
+use crate::message::{Bias, Content, EncodeError, Event, Message, Payload};
 use crate::sync::{Arc, OnceLock, Ordering, thread_hint};
 use crate::topic::Entry;
 use crate::worker::core::Small;
@@ -27,6 +28,10 @@ pub enum Outcome {
     Sent,
     /// Nobody was subscribed.
     NoSubscribers,
+    /// This node's subscribers get it. The cluster is away: it is kept for the other nodes until it is back.
+    Buffered,
+    /// This node's subscribers get it, and no other node: the cluster is away, and what is kept for it is full.
+    ClusterDown,
 }
 
 /// A broadcast that is being decided. Built up and sent in one expression.
@@ -37,6 +42,7 @@ pub(crate) struct Publish<'a> {
     dispatcher: Option<Arc<dyn Dispatcher>>,
     attachment: Option<&'a dyn Fn() -> Attachment>,
     wait: bool,
+    everywhere: bool,
 }
 
 /// What a layer above keeps with a message.
@@ -61,16 +67,28 @@ impl Shared {
         if closed { Err(BroadcastError::Closed) } else { Ok(Outcome::NoSubscribers) }
     }
 
+    /// To this node's subscribers, until told otherwise.
     pub(crate) fn publish<'a>(self: &'a Arc<Self>, topic: &'a str) -> Publish<'a> {
-        Publish { engine: self, topic: Name::Str(topic), from: None, dispatcher: None, attachment: None, wait: true }
+        Publish::new(self, Name::Str(topic))
     }
 
     pub(crate) fn publish_to<'a>(self: &'a Arc<Self>, topic: &'a Arc<Entry>) -> Publish<'a> {
-        Publish { engine: self, topic: Name::Entry(topic), from: None, dispatcher: None, attachment: None, wait: true }
+        Publish::new(self, Name::Entry(topic))
     }
 }
 
 impl<'a> Publish<'a> {
+    fn new(engine: &'a Arc<Shared>, topic: Name<'a>) -> Self {
+        let (from, dispatcher, attachment) = (None, None, None);
+        Publish { engine, topic, from, dispatcher, attachment, wait: true, everywhere: false }
+    }
+
+    /// To other nodes, too.
+    pub(crate) fn everywhere(mut self) -> Self {
+        self.everywhere = true;
+        self
+    }
+
     pub(crate) fn from(mut self, from: SubscriberId) -> Self {
         self.from = Some(from);
         self
@@ -94,6 +112,29 @@ impl<'a> Publish<'a> {
 
     #[inline]
     pub(crate) fn send(self, event: Event, payload: Payload) -> Result<Outcome, BroadcastError> {
+        match &self.engine.link {
+            Some(link) if self.everywhere => self.send_everywhere(link, event, payload),
+            _ => self.send_here(event, payload),
+        }
+    }
+
+    /// To this node's subscribers first, whatever the cluster's state. What can't be encoded goes to nobody.
+    #[cold]
+    fn send_everywhere(self, link: &Link, event: Event, payload: Payload) -> Result<Outcome, BroadcastError> {
+        let topic = self.topic;
+        let name = match topic {
+            Name::Str(name) => name,
+            Name::Entry(entry) => entry.name(),
+        };
+        check_record(name, &event, &payload)?;
+        let for_clients = self.attachment.is_some();
+        self.send_here(event.clone(), payload.clone())?;
+        let bytes = wire_bytes(&payload).map_err(BroadcastError::Encode)?;
+        Ok(link.broadcast(To::Lane(lane_of(name)), name, &event, bytes, for_clients).into())
+    }
+
+    #[inline]
+    fn send_here(self, event: Event, payload: Payload) -> Result<Outcome, BroadcastError> {
         let engine = self.engine;
         let (topic, targets) = match self.topic {
             Name::Entry(entry) => {
@@ -142,6 +183,24 @@ impl<'a> Publish<'a> {
         }
         send_by_inbox(engine, targets, weight, content, self.from, self.wait)
     }
+}
+
+/// What of a payload goes to other nodes, and whether it is binary.
+pub(super) fn wire_bytes(payload: &Payload) -> Result<(&[u8], bool), EncodeError> {
+    match payload {
+        Payload::Binary(bytes) => Ok((bytes, true)),
+        other => Ok((other.json()?, false)),
+    }
+}
+
+/// Whether a message can go to other nodes.
+pub(super) fn check_record(topic: &str, event: &str, payload: &Payload) -> Result<(), BroadcastError> {
+    let (payload, _) = wire_bytes(payload).map_err(BroadcastError::Encode)?;
+    let bytes = topic.len() + event.len() + payload.len();
+    if bytes > RECORD_BYTES_MAX {
+        return Err(BroadcastError::TooLong { bytes, max: RECORD_BYTES_MAX });
+    }
+    Ok(())
 }
 
 /// An inbox entry for one worker.

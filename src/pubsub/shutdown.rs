@@ -119,6 +119,10 @@ impl Owner {
         let engine = &self.engine;
         engine.begin_to_close(deadline);
         if crate::worker::outbox::on_worker() {
+            if let Some(link) = engine.link.clone() {
+                // It waits for its threads, which a worker must not. Without a thread it ends with the process.
+                let _ = thread::Builder::new().spawn(move || link.stop());
+            }
             return None;
         }
         let workers = engine.workers.len();
@@ -128,6 +132,9 @@ impl Owner {
             engine.gate.finish();
             engine.wake_all();
             running = engine.ending.wait(workers, deadline.map(|deadline| deadline + GRACE));
+        }
+        if let Some(link) = &engine.link {
+            link.stop();
         }
         if running == 0 {
             for thread in self.threads.lock().drain(..) {

@@ -71,7 +71,7 @@ impl Context<'_> {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        self.engine.publish(topic).send(event.into(), payload.into())
+        self.engine.publish(topic).everywhere().send(event.into(), payload.into())
     }
 
     /// As [`PubSub::broadcast_from`], from this handler.
@@ -85,7 +85,7 @@ impl Context<'_> {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        self.engine.publish(topic).from(self.id()).send(event.into(), payload.into())
+        self.engine.publish(topic).everywhere().from(self.id()).send(event.into(), payload.into())
     }
 
     /// Subscribes this handler to a topic. It takes effect behind all broadcasts that were called before.

@@ -155,8 +155,8 @@ fn run(steps: &[Step], many: usize) {
                 }
             }
         }
-        for topic in 0..TOPICS.len() {
-            assert_eq!(without_crowd(live(&house.presence, TOPICS[topic])), refs(&plain, topic));
+        for (topic, name) in TOPICS.iter().enumerate() {
+            assert_eq!(without_crowd(live(&house.presence, name)), refs(&plain, topic));
         }
         for (key, name) in KEYS.iter().enumerate() {
             let metas = house.presence.get_by_key(TOPICS[0], name).map_or(0, |metas| metas.len());

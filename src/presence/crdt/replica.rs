@@ -84,6 +84,7 @@ impl<E: Element> Replica<E> {
     }
 
     /// What this node knows.
+    #[cfg(test)]
     pub fn state(&self) -> &State<E> {
         &self.state
     }

@@ -124,6 +124,7 @@ impl<E: Element> State<E> {
     }
 
     /// The elements of the nodes that are shown.
+    #[cfg(test)]
     pub fn visible(&self) -> impl Iterator<Item = &E> {
         self.known.values().filter(|known| known.is_shown).flat_map(|known| known.live.values())
     }

@@ -22,6 +22,8 @@ const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 const BLOCK: u64 = 4096;
 const REF_KEY: &str = "phx_ref";
 const PREV_KEY: &str = "phx_ref_prev";
+/// What stands in front of the ref.
+const OWN_HEAD: &str = "{\"phx_ref\":\"";
 /// Where the ref lies.
 const REF: Range<usize> = 12..28;
 /// What stands behind the ref in a meta that has a previous one, and where that lies.
@@ -91,21 +93,53 @@ impl PartialEq<str> for PhxRef {
 /// `phx_ref_prev`. Cheap to clone.
 ///
 /// The key lies in front of the JSON, in one piece of memory: whoever looks a key up has its meta at hand.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Meta {
     text: Text,
+    /// The length of the key, and [`REMOTE`].
     key_bytes: u32,
 }
+
+/// Set in the length of a key: the presence is that of another node.
+const REMOTE: u32 = 1 << 31;
+
+impl PartialEq for Meta {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key() && self.json() == other.json()
+    }
+}
+
+impl Eq for Meta {}
 
 impl Meta {
     /// The key by which it is present.
     pub fn key(&self) -> &str {
-        &self.text[..self.key_bytes as usize]
+        &self.text[..(self.key_bytes & !REMOTE) as usize]
     }
 
     /// As JSON.
     pub fn json(&self) -> &str {
-        &self.text[self.key_bytes as usize..]
+        &self.text[(self.key_bytes & !REMOTE) as usize..]
+    }
+
+    /// Whether the presence is that of another node.
+    pub fn is_remote(&self) -> bool {
+        self.key_bytes & REMOTE != 0
+    }
+
+    /// One of another node, as it came. `None`: it is none.
+    #[cfg(not(fanfare_loom))]
+    pub(in crate::presence) fn remote(key: &str, json: &str) -> Option<Self> {
+        let is_ref =
+            |text: &[u8]| text.iter().take(16).all(|letter| LETTERS.contains(letter)) && text.get(16) == Some(&b'"');
+        let own = json.strip_prefix(OWN_HEAD)?.as_bytes();
+        let prev = own.get(17..).and_then(|rest| rest.strip_prefix(PREV_HEAD));
+        let is_sound = is_ref(own) && prev.is_none_or(is_ref) && json.ends_with('}');
+        let key_bytes = u32::try_from(key.len()).ok().filter(|bytes| bytes & REMOTE == 0)?;
+        (is_sound && serde_json::from_str::<serde::de::IgnoredAny>(json).is_ok()).then(|| {
+            let text = [key, json].concat();
+            Meta { text: text.into(), key_bytes: key_bytes | REMOTE }
+        })
     }
 
     /// Its ref.
@@ -186,7 +220,7 @@ pub enum MetaError {
     NotAnObject,
     /// It can't be encoded; what its `Serialize` said.
     Encode(Text),
-    /// It is longer than [`meta_bytes_max`](super::Builder::meta_bytes_max).
+    /// It is longer than [`meta_bytes_max`](crate::presence::Builder::meta_bytes_max).
     TooLong {
         /// How long it is.
         bytes: usize,
@@ -246,7 +280,7 @@ impl Fields {
         let [fields, text] = &mut self.0;
         text.clear();
         text.extend_from_slice(key.as_bytes());
-        text.extend_from_slice(b"{\"phx_ref\":\"");
+        text.extend_from_slice(OWN_HEAD.as_bytes());
         text.extend_from_slice(&own.0);
         text.push(b'"');
         if let Some(prev) = prev {

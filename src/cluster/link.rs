@@ -1,0 +1,697 @@
+//! What binds an engine to its cluster: packets out, packets in.
+//!
+//! # Out
+//!
+//! A publisher appends a record to its topic's lane, under one lock and for as long as that takes to copy, and wakes the
+//! sending thread if that sleeps. The thread takes all that has gathered in all lanes and makes packets of it: one
+//! broadcast alone leaves at once, and under load a packet has what has come while the last ones were sent.
+//!
+//! - I1. Records of one lane leave in the order in which they were appended, and so do a publisher's. Packets of a lane
+//!   are numbered from 1 without holes; one that the cluster refuses has used up its number, so others see the gap.
+//! - I2. No wake-up is lost: the thread goes to sleep under the lock under which records are appended.
+//! - I3. What waits is bounded: a record that finds too many bytes waiting is not taken, and its publisher is told.
+//! - I4. A lane that has fallen silent sends one more packet, an empty one, within two [`ANNOUNCE_PERIOD`]s: the loss of
+//!   its last packet is seen, too.
+//!
+//! # In
+//!
+//! What comes is put into a queue, bounded in bytes, and taken from there by the delivering thread alone: it may wait
+//! for a worker's inbox, which whoever calls [`Receiver`] must not.
+//!
+//! - I5. Of each sender's life and lane packets are taken in the order of their numbers, each once. One with a lower
+//!   number than expected is dropped, one with a higher number shows a gap. The first one that is heard begins.
+
+use super::wire::{self, Body, HEAD_BYTES, Packet, Record, Sender, WireError};
+use super::{Cluster, Health, LANES, Receiver, StartError, Taken};
+use crate::message::Payload;
+use crate::pubsub::{ForClients, Outcome, Shared};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, OnceLock, Ordering, Parker, Text, Weak, thread};
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+/// The topic, of this node alone, on which it is told what becomes of its cluster: `lost` with a [`Loss`], `health`
+/// with a [`Health`], `unreadable` with a [`WireError`]; and of other nodes `node_up`, `node_down`, `node_forgotten` and
+/// `name_taken` with their name, an `Arc<str>`. All of these are typed payloads.
+pub const TOPIC: &str = "fanfare:cluster";
+
+/// How often lanes are looked at that have fallen silent (I4).
+const ANNOUNCE_PERIOD: Duration = Duration::from_secs(1);
+/// Bytes that may wait to be made packets of (I3).
+const WAITING_BYTES_MAX: usize = 16 << 20;
+/// Bytes that may wait to be delivered.
+const COME_BYTES_MAX: usize = 64 << 20;
+/// The longest record.
+pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
+/// A sender's lane that was not heard for so long is forgotten.
+const SENDER_KEPT: Duration = Duration::from_secs(3600);
+/// How long what was broadcast may take to leave when the engine ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What did not come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// Who had sent it.
+    pub node: Text,
+    /// By which lane; `None` if it was for this node alone.
+    pub lane: Option<u16>,
+    /// How many packets, each of one or more messages.
+    pub packets: u64,
+}
+
+/// What has gone between this node and the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClusterStats {
+    /// How the cluster is.
+    pub health: Health,
+    /// Packets that the cluster has taken.
+    pub packets_sent: u64,
+    /// Packets that it has not.
+    pub packets_refused: u64,
+    /// Packets of others that have come and were good.
+    pub packets_received: u64,
+    /// Packets of others that have not come, as far as gaps tell.
+    pub packets_lost: u64,
+    /// Packets that came twice, or behind later ones, and were dropped.
+    pub packets_late: u64,
+    /// Packets that could not be read; those of another version of the format are among them.
+    pub packets_unreadable: u64,
+    /// Packets that were dropped here, since too much waited to be delivered.
+    pub packets_overflowed: u64,
+    /// Broadcasts of others that were delivered here.
+    pub broadcasts_received: u64,
+    /// Another node that lives has this one's name, and is older: this one should go.
+    pub is_name_taken: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    sent: AtomicU64,
+    refused: AtomicU64,
+    received: AtomicU64,
+    lost: AtomicU64,
+    late: AtomicU64,
+    unreadable: AtomicU64,
+    overflowed: AtomicU64,
+    broadcasts: AtomicU64,
+}
+
+fn count(counter: &AtomicU64, by: u64) {
+    // Relaxed: it says nothing of anything else.
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+/// Takes gossip of other nodes.
+pub(crate) type Gossip = Box<dyn Fn(Bytes) + Send + Sync>;
+
+/// See the module's text.
+pub(crate) struct Link {
+    cluster: std::sync::Arc<dyn Cluster>,
+    node: Box<str>,
+    boot: u64,
+    out: Mutex<Out>,
+    come: Mutex<Come>,
+    health: AtomicU32,
+    counters: Counters,
+    /// Who takes gossip of presences.
+    gossip: Mutex<Option<Arc<Gossip>>>,
+    engine: OnceLock<Weak<Shared>>,
+    is_name_taken: AtomicBool,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("cluster", &self.cluster).field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taking {
+    Sent,
+    Buffered,
+    Down,
+}
+
+impl From<Taking> for Outcome {
+    fn from(taking: Taking) -> Self {
+        match taking {
+            Taking::Sent => Outcome::Sent,
+            Taking::Buffered => Outcome::Buffered,
+            Taking::Down => Outcome::ClusterDown,
+        }
+    }
+}
+
+/// To whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum To<'a> {
+    Lane(u16),
+    Node(&'a str),
+}
+
+#[derive(Default)]
+struct Out {
+    lanes: Vec<Batch>,
+    nodes: HashMap<Text, Batch>,
+    bytes: usize,
+    sleeper: Option<std::sync::Arc<Parker>>,
+    stop: bool,
+}
+
+/// Records that wait, and where each ends.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+#[derive(Default)]
+struct Come {
+    queue: VecDeque<(Option<u16>, Bytes)>,
+    bytes: usize,
+    /// What was taken from the queue is being delivered.
+    is_busy: bool,
+    sleeper: Option<std::sync::Arc<Parker>>,
+    stop: bool,
+}
+
+/// The lane of a topic: the same on every node, whatever its version (FNV-1a).
+pub(crate) fn lane_of(topic: &str) -> u16 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = topic.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step);
+    ((hash ^ hash >> 32) % u64::from(LANES)) as u16
+}
+
+impl Link {
+    pub(crate) fn new(cluster: std::sync::Arc<dyn Cluster>, node: &str) -> Arc<Self> {
+        // Random, and not only that: two nodes that start at one moment must differ, and so must two lives of one.
+        let boot = RandomState::new().hash_one((node, std::process::id(), std::time::SystemTime::now()));
+        let lanes = (0..LANES).map(|_| Batch::default()).collect();
+        Arc::new(Link {
+            cluster,
+            node: node.into(),
+            boot,
+            out: Mutex::new(Out { lanes, ..Out::default() }),
+            come: Mutex::new(Come::default()),
+            health: AtomicU32::new(number_of(Health::Connecting)),
+            counters: Counters::default(),
+            gossip: Mutex::new(None),
+            engine: OnceLock::new(),
+            is_name_taken: AtomicBool::new(false),
+            threads: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Starts its threads and the cluster, for an engine.
+    pub(crate) fn start(self: &Arc<Self>, engine: &Arc<Shared>) -> Result<(), StartError> {
+        let _ = self.engine.set(Arc::downgrade(engine));
+        let start = || -> std::io::Result<()> {
+            let spawn =
+                |name: &str, run: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.to_owned()).spawn(run);
+            let delivering = Delivering { link: self.clone(), heard: HashMap::new(), swept: Instant::now() };
+            self.threads.lock().push(spawn("fanfare-in", Box::new(move || delivering.run()))?);
+            let sending = Sending { link: self.clone(), numbers: [0; LANES as usize], nodes: HashMap::new() };
+            self.threads.lock().push(spawn("fanfare-out", Box::new(move || sending.run()))?);
+            Ok(())
+        };
+        let started = start().map_err(|error| StartError(error.to_string()));
+        let started = started.and_then(|()| {
+            let receiver = Door { link: Arc::downgrade(self) };
+            self.cluster.start(&self.node, std::sync::Arc::new(receiver))
+        });
+        if started.is_err() {
+            self.stop();
+        } else {
+            self.health.store(number_of(self.cluster.health()), Ordering::Relaxed);
+        }
+        started
+    }
+
+    /// Sends what has been taken, and ends. Not for the link's own threads.
+    pub(crate) fn stop(&self) {
+        let sleeper = {
+            let mut out = self.out.lock();
+            if std::mem::replace(&mut out.stop, true) {
+                return;
+            }
+            out.sleeper.take()
+        };
+        wake(sleeper);
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let (mut sending, mut delivering) = (None, None);
+        for thread in threads {
+            let place = if thread.thread().name() == Some("fanfare-out") { &mut sending } else { &mut delivering };
+            *place = Some(thread);
+        }
+        // A panic there is a bug, told by the hook.
+        let _ = sending.map(thread::JoinHandle::join);
+        self.cluster.flush(Instant::now() + FAREWELL);
+        self.cluster.stop();
+        self.health.store(number_of(Health::Stopped), Ordering::Relaxed);
+        let sleeper = {
+            let mut come = self.come.lock();
+            come.stop = true;
+            come.sleeper.take()
+        };
+        wake(sleeper);
+        let _ = delivering.map(thread::JoinHandle::join);
+    }
+
+    pub(crate) fn stats(&self) -> ClusterStats {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ClusterStats {
+            health: self.health(),
+            packets_sent: of(&self.counters.sent),
+            packets_refused: of(&self.counters.refused),
+            packets_received: of(&self.counters.received),
+            packets_lost: of(&self.counters.lost),
+            packets_late: of(&self.counters.late),
+            packets_unreadable: of(&self.counters.unreadable),
+            packets_overflowed: of(&self.counters.overflowed),
+            broadcasts_received: of(&self.counters.broadcasts),
+            is_name_taken: self.is_name_taken.load(Ordering::Relaxed),
+        }
+    }
+
+    fn health(&self) -> Health {
+        match self.health.load(Ordering::Relaxed) {
+            0 => Health::Ready,
+            1 => Health::Connecting,
+            _ => Health::Stopped,
+        }
+    }
+
+    /// Sends a broadcast to other nodes.
+    pub(crate) fn broadcast(
+        &self,
+        to: To<'_>,
+        topic: &str,
+        event: &str,
+        payload: (&[u8], bool),
+        for_clients: bool,
+    ) -> Taking {
+        let bytes = topic.len() + event.len() + payload.0.len();
+        self.append(to, bytes, |to| wire::broadcast(to, topic, event, payload, for_clients))
+    }
+
+    /// Sends gossip to other nodes. It is not kept while the cluster is away: when that is back it would tell of times
+    /// that are over, and what is missing is asked for.
+    pub(crate) fn gossip(&self, to: To<'_>, bytes: &[u8]) -> Taking {
+        if self.health() != Health::Ready {
+            return Taking::Down;
+        }
+        self.append(to, bytes.len(), |to| wire::gossip(to, bytes))
+    }
+
+    /// Who takes gossip of other nodes. `false`: somebody does already.
+    pub(crate) fn set_gossip(&self, gossip: Gossip) -> bool {
+        let mut known = self.gossip.lock();
+        let is_free = known.is_none();
+        if is_free {
+            *known = Some(Arc::new(gossip));
+        }
+        is_free
+    }
+
+    pub(crate) fn clear_gossip(&self) {
+        *self.gossip.lock() = None;
+    }
+
+    /// Whether something has come that was not taken yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        let come = self.come.lock();
+        come.is_busy || !come.queue.is_empty()
+    }
+
+    /// Something has come that can't be read.
+    pub(crate) fn unreadable(&self, error: WireError) {
+        count(&self.counters.unreadable, 1);
+        self.tell("unreadable", typed(error));
+    }
+
+    /// Another node, which is older, has this one's name.
+    pub(crate) fn name_taken(&self, name: &str) {
+        self.is_name_taken.store(true, Ordering::Relaxed);
+        self.tell("name_taken", typed(Text::from(name)));
+    }
+
+    /// Tells this node of another one.
+    pub(crate) fn tell_node(&self, event: &'static str, node: &str) {
+        self.tell(event, typed(Text::from(node)));
+    }
+
+    fn tell(&self, event: &'static str, payload: Payload) {
+        if let Some(engine) = self.engine.get().and_then(Weak::upgrade) {
+            // Those who do not read have no room: they are not waited for.
+            let _ = engine.publish(TOPIC).no_wait().send(event.into(), payload);
+        }
+    }
+
+    fn append(&self, to: To<'_>, bytes: usize, record: impl FnOnce(&mut Vec<u8>)) -> Taking {
+        let taking = match self.health() {
+            Health::Ready => Taking::Sent,
+            Health::Connecting => Taking::Buffered,
+            Health::Stopped => return Taking::Down,
+        };
+        let sleeper = {
+            let mut out = self.out.lock();
+            // An empty buffer takes one of any size.
+            if out.stop || out.bytes > 0 && out.bytes + bytes > WAITING_BYTES_MAX {
+                return Taking::Down;
+            }
+            out.bytes += bytes;
+            let out = &mut *out;
+            let batch = match to {
+                To::Lane(lane) => &mut out.lanes[usize::from(lane)],
+                To::Node(node) => match out.nodes.get_mut(node) {
+                    Some(batch) => batch,
+                    None => out.nodes.entry(node.into()).or_default(),
+                },
+            };
+            record(&mut batch.bytes);
+            batch.ends.push(batch.bytes.len());
+            out.sleeper.take()
+        };
+        wake(sleeper);
+        taking
+    }
+}
+
+fn number_of(health: Health) -> u32 {
+    match health {
+        Health::Ready => 0,
+        Health::Connecting => 1,
+        Health::Stopped => 2,
+    }
+}
+
+fn wake(parker: Option<std::sync::Arc<Parker>>) {
+    use std::task::Wake;
+    if let Some(parker) = parker {
+        parker.wake();
+    }
+}
+
+/// The sending thread.
+struct Sending {
+    link: Arc<Link>,
+    /// Of the last packet of each lane.
+    numbers: [u64; LANES as usize],
+    nodes: HashMap<Text, u64>,
+}
+
+impl Sending {
+    fn run(mut self) {
+        let parker = Parker::new();
+        // Lanes that have sent in this period, and in the one before.
+        let (mut active, mut before) = (0_u64, 0_u64);
+        let mut period_end: Option<Instant> = None;
+        loop {
+            let round = self.wait(&parker, period_end);
+            for (lane, batch) in round.lanes {
+                active |= 1 << lane;
+                self.send(To::Lane(lane), &batch);
+            }
+            for (node, batch) in round.nodes {
+                self.send(To::Node(&node), &batch);
+            }
+            if round.stop {
+                return;
+            }
+            let now = Instant::now();
+            if period_end.is_some_and(|end| now >= end) {
+                // I4: these were active, and have sent nothing for a period.
+                for lane in (0..LANES).filter(|lane| before & !active & 1 << lane != 0) {
+                    self.packet(To::Lane(lane), |sender, number| wire::packet(sender, number, &[]));
+                }
+                before = std::mem::take(&mut active);
+                period_end = None;
+            }
+            if period_end.is_none() && (active | before) != 0 {
+                period_end = Some(now + ANNOUNCE_PERIOD);
+            }
+        }
+    }
+
+    fn wait(&self, parker: &std::sync::Arc<Parker>, deadline: Option<Instant>) -> Round {
+        loop {
+            let mut out = self.link.out.lock();
+            out.sleeper = None;
+            if out.bytes > 0 || out.stop {
+                return Round::of(&mut out);
+            }
+            out.sleeper = Some(parker.clone());
+            drop(out);
+            if !parker.wait(deadline) {
+                return Round::of(&mut self.link.out.lock());
+            }
+        }
+    }
+
+    /// Makes packets of records, as few as may be.
+    fn send(&mut self, to: To<'_>, batch: &Batch) {
+        let node_bytes = self.link.node.len();
+        let room = self.link.cluster.payload_max().saturating_sub(HEAD_BYTES + node_bytes).max(1);
+        let (mut begin, mut end) = (0, 0);
+        for &next in &batch.ends {
+            if next - begin > room && end > begin {
+                let records = &batch.bytes[begin..end];
+                self.packet(to, |sender, number| wire::packet(sender, number, records));
+                begin = end;
+            }
+            if next - begin > room {
+                let pieces = batch.bytes[begin..next].chunks(room);
+                let count = pieces.len() as u32;
+                for (index, bytes) in (0..).zip(pieces) {
+                    self.packet(to, |sender, number| wire::piece(sender, number, (index, count), bytes));
+                }
+                begin = next;
+            }
+            end = next;
+        }
+        if end > begin {
+            let records = &batch.bytes[begin..end];
+            self.packet(to, |sender, number| wire::packet(sender, number, records));
+        }
+    }
+
+    fn packet(&mut self, to: To<'_>, make: impl FnOnce(Sender<'_>, u64) -> Bytes) {
+        let number = match to {
+            To::Lane(lane) => &mut self.numbers[usize::from(lane)],
+            To::Node(node) => match self.nodes.get_mut(node) {
+                Some(number) => number,
+                None => self.nodes.entry(node.into()).or_insert(0),
+            },
+        };
+        *number += 1;
+        let link = &*self.link;
+        let packet = make(Sender { boot: link.boot, node: &link.node }, *number);
+        let taken = match to {
+            To::Lane(lane) => link.cluster.publish(lane, packet),
+            To::Node(node) => link.cluster.send(node, packet),
+        };
+        count(if taken == Taken::Down { &link.counters.refused } else { &link.counters.sent }, 1);
+    }
+}
+
+/// What is to be sent.
+struct Round {
+    lanes: Vec<(u16, Batch)>,
+    nodes: HashMap<Text, Batch>,
+    stop: bool,
+}
+
+impl Round {
+    fn of(out: &mut Out) -> Self {
+        out.bytes = 0;
+        let lanes = (0..).zip(&mut out.lanes).filter(|(_, batch)| !batch.ends.is_empty());
+        let lanes = lanes.map(|(lane, batch)| (lane, std::mem::take(batch))).collect();
+        Round { lanes, nodes: std::mem::take(&mut out.nodes), stop: out.stop }
+    }
+}
+
+/// What the cluster calls. It keeps neither the engine nor the link alive.
+struct Door {
+    link: Weak<Link>,
+}
+
+impl Receiver for Door {
+    fn receive(&self, lane: Option<u16>, payload: Bytes) {
+        let Some(link) = self.link.upgrade() else { return };
+        let sleeper = {
+            let mut come = link.come.lock();
+            if come.bytes > 0 && come.bytes + payload.len() > COME_BYTES_MAX {
+                drop(come);
+                return count(&link.counters.overflowed, 1);
+            }
+            come.bytes += payload.len();
+            come.queue.push_back((lane, payload));
+            come.sleeper.take()
+        };
+        wake(sleeper);
+    }
+
+    fn health(&self, health: Health) {
+        let Some(link) = self.link.upgrade() else { return };
+        link.health.store(number_of(health), Ordering::Relaxed);
+        link.tell("health", typed(health));
+    }
+
+    fn lost(&self) {
+        // What was lost is seen by its number, when the next one of its lane comes.
+    }
+}
+
+fn typed<T: Send + Sync + fmt::Debug + 'static>(value: T) -> Payload {
+    Payload::encoded_by(value, |value| {
+        let text = serde_json::Value::String(format!("{value:?}"));
+        Ok(Bytes::from(text.to_string()))
+    })
+}
+
+/// The delivering thread.
+struct Delivering {
+    link: Arc<Link>,
+    heard: HashMap<(u64, Option<u16>), Heard>,
+    swept: Instant,
+}
+
+/// What is known of one lane of one sender.
+struct Heard {
+    node: Text,
+    /// The number of the next packet.
+    expected: u64,
+    /// Of a record in pieces: those that have come, and how many are to come.
+    pieces: Vec<u8>,
+    next_piece: u32,
+    at: Instant,
+}
+
+impl Delivering {
+    fn run(mut self) {
+        let parker = Parker::new();
+        loop {
+            let (come, stop) = {
+                let mut come = self.link.come.lock();
+                come.sleeper = None;
+                come.is_busy = false;
+                if come.queue.is_empty() && !come.stop {
+                    come.sleeper = Some(parker.clone());
+                    drop(come);
+                    parker.wait(None);
+                    continue;
+                }
+                come.bytes = 0;
+                come.is_busy = true;
+                (std::mem::take(&mut come.queue), come.stop)
+            };
+            for (lane, payload) in come {
+                if let Err(error) = self.take(lane, &payload) {
+                    self.link.unreadable(error);
+                }
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, lane: Option<u16>, payload: &Bytes) -> Result<(), WireError> {
+        let Packet { sender, number, body } = wire::parse(payload)?;
+        if sender.boot == self.link.boot {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let heard = self.heard.entry((sender.boot, lane)).or_insert_with(|| Heard {
+            node: sender.node.into(),
+            expected: number,
+            pieces: Vec::new(),
+            next_piece: 0,
+            at: now,
+        });
+        heard.at = now;
+        if number < heard.expected {
+            count(&self.link.counters.late, 1);
+            return Ok(());
+        }
+        count(&self.link.counters.received, 1);
+        let lost = number - heard.expected;
+        heard.expected = number.wrapping_add(1);
+        let mut loss = None;
+        if lost > 0 {
+            (heard.pieces, heard.next_piece) = (Vec::new(), 0);
+            loss = Some(Loss { node: heard.node.clone(), lane, packets: lost });
+        }
+        let records = match body {
+            Body::Records(records) => Some(records),
+            Body::Piece { index, count, bytes } => heard.piece((index, count), &bytes),
+        };
+        if let Some(loss) = loss {
+            count(&self.link.counters.lost, loss.packets);
+            self.link.tell("lost", typed(loss));
+        }
+        if let Some(records) = records {
+            self.deliver(&records)?;
+        }
+        self.sweep(now);
+        Ok(())
+    }
+
+    fn deliver(&self, records: &Bytes) -> Result<(), WireError> {
+        let Some(engine) = self.link.engine.get().and_then(Weak::upgrade) else { return Ok(()) };
+        for record in wire::records(records) {
+            match record? {
+                Record::Broadcast { topic, event, payload, for_clients } => {
+                    let clients = || -> Arc<dyn std::any::Any + Send + Sync> { Arc::new(ForClients::default()) };
+                    let publish = engine.publish(topic);
+                    let publish = if for_clients { publish.attach(&clients) } else { publish };
+                    count(&self.link.counters.broadcasts, 1);
+                    // A topic whose name is too long for this node has no subscribers here.
+                    let _ = publish.send(event.to_owned().into(), payload);
+                }
+                Record::Gossip(bytes) => {
+                    let gossip = self.link.gossip.lock().clone();
+                    if let Some(gossip) = gossip {
+                        gossip(bytes);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets who was not heard for long.
+    fn sweep(&mut self, now: Instant) {
+        if now.duration_since(self.swept) > SENDER_KEPT {
+            self.swept = now;
+            self.heard.retain(|_, heard| now.duration_since(heard.at) <= SENDER_KEPT);
+        }
+    }
+}
+
+impl Heard {
+    /// Takes a piece, and gives the whole with the last one.
+    fn piece(&mut self, (index, count): (u32, u32), bytes: &Bytes) -> Option<Bytes> {
+        if index == 0 {
+            (self.pieces, self.next_piece) = (Vec::new(), 0);
+        }
+        let is_next = index == self.next_piece && self.pieces.len() + bytes.len() <= RECORD_BYTES_MAX + 64;
+        if !is_next {
+            // Its beginning was lost, or it is too long for anything that is sent.
+            (self.pieces, self.next_piece) = (Vec::new(), 0);
+            return None;
+        }
+        self.pieces.extend_from_slice(bytes);
+        self.next_piece += 1;
+        if self.next_piece < count {
+            return None;
+        }
+        self.next_piece = 0;
+        Some(std::mem::take(&mut self.pieces).into())
+    }
+}

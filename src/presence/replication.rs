@@ -1,0 +1,275 @@
+//! Presence over a cluster: the thread that gossips.
+//!
+//! It owns the [`Replica`]. Three things come to it, by one queue and in order: what other nodes tell, which of this
+//! node's presences have come and gone (an epoch's net changes, from the sealer), and the end. What the replica reports
+//! of other nodes it does in the rooms: so they are in diffs, lists and states as this node's own are.
+//!
+//! - I1. A presence of this node goes to the replica when its epoch is sealed, one of another node never does: its meta
+//!   says so.
+//! - I2. The table of remote presences is this thread's alone; so is their coming and going in the rooms.
+//! - I3. A peer is judged only when everything has been taken that had come before: to the cluster's queue, which the
+//!   link says, and to this one.
+//! - I4. No wake-up is lost: the thread goes to sleep under the lock under which things are put into the queue.
+
+mod codec;
+
+use super::crdt::{Changes, Message, Options, Output, Replica, Tracked};
+use super::map::meta::{Meta, PhxRef};
+use super::map::room::{Room, hash_of};
+use super::map::table::Table;
+use crate::cluster::{Link, To};
+use crate::sync::{Arc, Mutex, Parker, Text, thread};
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Gossip for all goes by this lane.
+const LANE: u16 = 0;
+/// Bytes of gossip that may wait. What is dropped beyond is asked for again.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// What comes to the thread.
+#[derive(Debug)]
+enum Input {
+    /// From another node.
+    Gossip(Bytes),
+    /// Of this one.
+    Own { topic: Text, joins: Vec<Meta>, leaves: Vec<PhxRef> },
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    queue: VecDeque<Input>,
+    /// Of gossip.
+    bytes: usize,
+    sleeper: Option<std::sync::Arc<Parker>>,
+    stop: bool,
+}
+
+/// The handle of the thread. See the module's text.
+#[derive(Debug)]
+pub(super) struct Replication {
+    inbox: Arc<Mutex<Inbox>>,
+    link: Arc<Link>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+/// How a presence is replicated.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gossiping {
+    pub(super) options: Options,
+    /// Whether others are told when it ends in order.
+    pub(super) goodbye: bool,
+}
+
+/// Why it does not replicate.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// Another presence of this engine does.
+    Taken,
+    Spawn(io::Error),
+    Options(super::crdt::OptionsError),
+}
+
+impl Replication {
+    /// Starts the thread for a presence of a node.
+    pub(super) fn start(
+        link: &Arc<Link>,
+        node: &str,
+        table: Arc<Table>,
+        gossiping: &Gossiping,
+    ) -> Result<Self, Refused> {
+        let begin = Instant::now();
+        // Later lives have greater numbers, if the clock is not set back between them.
+        let vsn = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
+        let replica = Replica::new(node.into(), vsn, gossiping.options.clone(), Duration::ZERO);
+        let inbox = Arc::new(Mutex::new(Inbox::default()));
+        let gossiper = Gossiper {
+            replica: replica.map_err(Refused::Options)?,
+            inbox: inbox.clone(),
+            link: link.clone(),
+            table,
+            remote: HashMap::default(),
+            begin,
+            period: gossiping.options.broadcast_period,
+            goodbye: gossiping.goodbye,
+            out: Vec::new(),
+        };
+        let to = inbox.clone();
+        let taken = link.set_gossip(Box::new(move |bytes| {
+            let size = bytes.len();
+            put(&to, |inbox| {
+                if inbox.bytes > 0 && inbox.bytes + size > WAITING_BYTES_MAX {
+                    return;
+                }
+                inbox.bytes += size;
+                inbox.queue.push_back(Input::Gossip(bytes));
+            });
+        }));
+        if !taken {
+            return Err(Refused::Taken);
+        }
+        let spawned = thread::Builder::new().name("fanfare-gossip".to_owned()).spawn(move || gossiper.run());
+        let thread = spawned.map_err(|error| {
+            link.clear_gossip();
+            Refused::Spawn(error)
+        })?;
+        Ok(Replication { inbox, link: link.clone(), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// For the sealer: an epoch's changes. Those of other nodes are left out (I1).
+    pub(super) fn sealed(&self, topic: &str, joins: &[Meta], leaves: &[Meta]) {
+        let joins: Vec<Meta> = joins.iter().filter(|meta| !meta.is_remote()).cloned().collect();
+        let leaves: Vec<PhxRef> = leaves.iter().filter(|meta| !meta.is_remote()).map(Meta::phx_ref).collect();
+        if !(joins.is_empty() && leaves.is_empty()) {
+            put(&self.inbox, |inbox| inbox.queue.push_back(Input::Own { topic: topic.into(), joins, leaves }));
+        }
+    }
+
+    /// Ends it, after what has come.
+    pub(super) fn stop(&self) {
+        self.link.clear_gossip();
+        put(&self.inbox, |inbox| inbox.stop = true);
+        if let Some(thread) = self.thread.lock().take() {
+            // A panic there is a bug, told by the hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn put(inbox: &Mutex<Inbox>, what: impl FnOnce(&mut Inbox)) {
+    let sleeper = {
+        let mut inbox = inbox.lock();
+        what(&mut inbox);
+        inbox.sleeper.take()
+    };
+    if let Some(sleeper) = sleeper {
+        std::task::Wake::wake(sleeper);
+    }
+}
+
+/// The thread.
+struct Gossiper {
+    replica: Replica<Tracked>,
+    inbox: Arc<Mutex<Inbox>>,
+    link: Arc<Link>,
+    table: Arc<Table>,
+    /// Where presences of other nodes are (I2).
+    remote: HashMap<PhxRef, (Arc<Room>, u32), foldhash::quality::RandomState>,
+    begin: Instant,
+    period: Duration,
+    goodbye: bool,
+    out: Vec<Output<Tracked>>,
+}
+
+impl Gossiper {
+    fn run(mut self) {
+        let parker = Parker::new();
+        // Nodes that start together do not tick together.
+        let early = self.period.mul_f64(f64::from(PhxRef::unique().as_str().as_bytes()[0] % 8) / 32.0);
+        let mut due = self.begin + early;
+        loop {
+            let (inputs, stop) = self.wait(&parker, due);
+            for input in inputs {
+                self.take(input);
+            }
+            if stop {
+                self.end();
+                return;
+            }
+            if Instant::now() >= due {
+                let drained = !self.link.is_behind() && self.inbox.lock().queue.is_empty();
+                let now = self.begin.elapsed();
+                self.replica.tick(now, drained, &mut self.out);
+                self.act();
+                due = Instant::now() + self.period;
+            }
+        }
+    }
+
+    fn wait(&self, parker: &std::sync::Arc<Parker>, due: Instant) -> (VecDeque<Input>, bool) {
+        loop {
+            let mut inbox = self.inbox.lock();
+            inbox.sleeper = None;
+            if !inbox.queue.is_empty() || inbox.stop || Instant::now() >= due {
+                inbox.bytes = 0;
+                return (std::mem::take(&mut inbox.queue), inbox.stop);
+            }
+            inbox.sleeper = Some(parker.clone());
+            drop(inbox);
+            parker.wait(Some(due));
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Gossip(bytes) => match codec::decode(&bytes) {
+                Ok(message) => {
+                    self.replica.receive(self.begin.elapsed(), message, &mut self.out);
+                    self.act();
+                }
+                Err(error) => self.link.unreadable(error),
+            },
+            Input::Own { topic, joins, leaves } => {
+                let joins = joins.into_iter().map(|meta| Tracked { topic: topic.clone(), meta });
+                self.replica.apply(joins, leaves);
+            }
+        }
+    }
+
+    /// What is still ours is told, or that we go.
+    fn end(mut self) {
+        if self.goodbye {
+            self.replica.leave(&mut self.out);
+        } else {
+            self.replica.tick(self.begin.elapsed(), false, &mut self.out);
+        }
+        for output in self.out {
+            if let Output::SendAll(message) = output {
+                tell(&self.link, To::Lane(LANE), &message);
+            }
+        }
+        // Nobody tells us any more what becomes of those.
+        for (room, id) in self.remote.into_values() {
+            Room::change(&room, |state| state.leave(id));
+        }
+    }
+
+    /// Does what the replica wants.
+    fn act(&mut self) {
+        for output in std::mem::take(&mut self.out) {
+            match output {
+                Output::SendAll(message) => tell(&self.link, To::Lane(LANE), &message),
+                Output::Send(node, message) => tell(&self.link, To::Node(&node.name), &message),
+                Output::Changed(changes) => self.change(changes),
+                Output::Up(node) => self.link.tell_node("node_up", &node.name),
+                Output::Down(node) => self.link.tell_node("node_down", &node.name),
+                Output::PermanentlyDown(node) => self.link.tell_node("node_forgotten", &node.name),
+                Output::NameTaken(elder) => self.link.name_taken(&elder.name),
+            }
+        }
+    }
+
+    /// Joins first: an update is both, and its key never vanishes.
+    fn change(&mut self, changes: Changes<Tracked>) {
+        for Tracked { topic, meta } in changes.joined {
+            let (hash, phx_ref) = (hash_of(meta.key()), meta.phx_ref());
+            let place = self.table.with_live(&topic, |room| {
+                let id = Room::change(room, |state| state.join(hash, meta.clone()))?;
+                Some((room.clone(), id))
+            });
+            self.remote.insert(phx_ref, place);
+        }
+        for Tracked { meta, .. } in changes.left {
+            if let Some((room, id)) = self.remote.remove(&meta.phx_ref()) {
+                Room::change(&room, |state| state.leave(id));
+            }
+        }
+    }
+}
+
+fn tell(link: &Link, to: To<'_>, message: &Message<Tracked>) {
+    // What is not taken is missed by others as what is lost: they see it by our clock.
+    link.gossip(to, &codec::encode(message));
+}

@@ -1,0 +1,234 @@
+//! Gossip as bytes. Numbers are little-endian; counts and lengths have 4 bytes.
+//!
+//! | message | kind | what |
+//! |---|---|---|
+//! | heartbeat | 0 | sender, number, clocks, 1 and a part or 0 |
+//! | request | 1 | sender, clocks |
+//! | transfer | 2 | count, parts |
+//! | goodbye | 3 | sender |
+//! | name taken | 4 | elder, younger |
+//!
+//! A node is the length of its name, the name, and which life. Clocks are a count, and for each a node and a number. A
+//! part is a node, from, to, 1 if it is whole, a count of joins and the joins (dot; lengths of topic, key and meta; these
+//! three), a count of leaves and the leaves (dot, what it killed).
+
+use crate::cluster::WireError;
+use crate::cluster::wire::Reader;
+use crate::presence::crdt::{Clocks, Message, Node, Part, Tracked};
+use crate::presence::map::meta::Meta;
+use bytes::BufMut;
+
+const HEARTBEAT: u8 = 0;
+const REQUEST: u8 = 1;
+const TRANSFER: u8 = 2;
+const GOODBYE: u8 = 3;
+const TAKEN: u8 = 4;
+
+/// The fewest bytes that a join has: what is counted is not believed beyond what is there.
+const JOIN_BYTES_MIN: usize = 8 + 3 * 4;
+const LEAVE_BYTES: usize = 16;
+
+pub(super) fn encode(message: &Message<Tracked>) -> Vec<u8> {
+    let mut to = Vec::new();
+    match message {
+        Message::Heartbeat { from, beat, clocks, delta } => {
+            to.put_u8(HEARTBEAT);
+            put_node(&mut to, from);
+            to.put_u64_le(*beat);
+            put_clocks(&mut to, clocks);
+            to.put_u8(u8::from(delta.is_some()));
+            delta.iter().for_each(|part| put_part(&mut to, part));
+        }
+        Message::TransferRequest { from, clocks } => {
+            to.put_u8(REQUEST);
+            put_node(&mut to, from);
+            put_clocks(&mut to, clocks);
+        }
+        Message::Transfer { parts } => {
+            to.put_u8(TRANSFER);
+            put_count(&mut to, parts.len());
+            parts.iter().for_each(|part| put_part(&mut to, part));
+        }
+        Message::Leave { from } => {
+            to.put_u8(GOODBYE);
+            put_node(&mut to, from);
+        }
+        Message::Taken { elder, younger } => {
+            to.put_u8(TAKEN);
+            put_node(&mut to, elder);
+            put_node(&mut to, younger);
+        }
+    }
+    to
+}
+
+fn put_count(to: &mut Vec<u8>, count: usize) {
+    to.put_u32_le(count as u32);
+}
+
+fn put_text(to: &mut Vec<u8>, text: &str) {
+    put_count(to, text.len());
+    to.put_slice(text.as_bytes());
+}
+
+fn put_node(to: &mut Vec<u8>, node: &Node) {
+    put_text(to, &node.name);
+    to.put_u64_le(node.vsn);
+}
+
+fn put_clocks(to: &mut Vec<u8>, clocks: &Clocks) {
+    put_count(to, clocks.len());
+    for (node, clock) in clocks {
+        put_node(to, node);
+        to.put_u64_le(*clock);
+    }
+}
+
+fn put_part(to: &mut Vec<u8>, part: &Part<Tracked>) {
+    put_node(to, &part.node);
+    to.put_u64_le(part.from);
+    to.put_u64_le(part.to);
+    to.put_u8(u8::from(part.is_whole));
+    put_count(to, part.joins.len());
+    for (dot, Tracked { topic, meta }) in &part.joins {
+        to.put_u64_le(*dot);
+        let texts = [topic, meta.key(), meta.json()];
+        texts.iter().for_each(|text| put_count(to, text.len()));
+        texts.iter().for_each(|text| to.put_slice(text.as_bytes()));
+    }
+    put_count(to, part.leaves.len());
+    for (at, dot) in &part.leaves {
+        to.put_u64_le(*at);
+        to.put_u64_le(*dot);
+    }
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Message<Tracked>, WireError> {
+    let mut from = Reader(bytes);
+    let message = match from.u8()? {
+        HEARTBEAT => {
+            let (sender, beat, clocks) = (node(&mut from)?, from.u64()?, clocks(&mut from)?);
+            let delta = if flag(&mut from)? { Some(part(&mut from)?) } else { None };
+            Message::Heartbeat { from: sender, beat, clocks, delta }
+        }
+        REQUEST => Message::TransferRequest { from: node(&mut from)?, clocks: clocks(&mut from)? },
+        TRANSFER => {
+            let count = from.u32()?;
+            let parts = (0..count).map(|_| part(&mut from)).collect::<Result<_, _>>()?;
+            Message::Transfer { parts }
+        }
+        GOODBYE => Message::Leave { from: node(&mut from)? },
+        TAKEN => Message::Taken { elder: node(&mut from)?, younger: node(&mut from)? },
+        _ => return Err(WireError::Kind),
+    };
+    if from.0.is_empty() { Ok(message) } else { Err(WireError::Kind) }
+}
+
+fn flag(from: &mut Reader<'_>) -> Result<bool, WireError> {
+    match from.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(WireError::Kind),
+    }
+}
+
+/// A count of things of at least so many bytes each.
+fn count(from: &mut Reader<'_>, bytes_min: usize) -> Result<usize, WireError> {
+    let count = from.u32()? as usize;
+    if count > from.0.len() / bytes_min { Err(WireError::Short) } else { Ok(count) }
+}
+
+fn node(from: &mut Reader<'_>) -> Result<Node, WireError> {
+    let length = from.u32()? as usize;
+    Ok(Node { name: from.text(length)?.into(), vsn: from.u64()? })
+}
+
+fn clocks(from: &mut Reader<'_>) -> Result<Clocks, WireError> {
+    let count = count(from, 20)?;
+    (0..count).map(|_| Ok((node(from)?, from.u64()?))).collect()
+}
+
+fn part(from: &mut Reader<'_>) -> Result<Part<Tracked>, WireError> {
+    let (node, begin, end, is_whole) = (node(from)?, from.u64()?, from.u64()?, flag(from)?);
+    let joins = count(from, JOIN_BYTES_MIN)?;
+    let joins = (0..joins).map(|_| join(from)).collect::<Result<_, _>>()?;
+    let leaves = count(from, LEAVE_BYTES)?;
+    let leaves = (0..leaves).map(|_| Ok((from.u64()?, from.u64()?))).collect::<Result<_, _>>()?;
+    let part = Part { node, from: begin, to: end, joins, leaves, is_whole };
+    if part.is_sound() { Ok(part) } else { Err(WireError::Kind) }
+}
+
+fn join(from: &mut Reader<'_>) -> Result<(u64, Tracked), WireError> {
+    let dot = from.u64()?;
+    let [topic, key, meta] = [from.u32()?, from.u32()?, from.u32()?].map(|length| length as usize);
+    let topic = from.text(topic)?.into();
+    let (key, json) = (from.text(key)?, from.text(meta)?);
+    let meta = Meta::remote(key, json).ok_or(WireError::Kind)?;
+    Ok((dot, Tracked { topic, meta }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presence::PhxRef;
+    use crate::presence::map::meta::Fields;
+
+    fn node(name: &str) -> Node {
+        Node { name: name.into(), vsn: 1 << 60 }
+    }
+
+    fn tracked(key: &str, prev: Option<PhxRef>) -> Tracked {
+        let meta = Fields::of(&serde_json::json!({ "a": [1, "]}"] }), 100).unwrap().with(key, PhxRef::unique(), prev);
+        Tracked { topic: "room:1".into(), meta }
+    }
+
+    fn messages() -> Vec<Message<Tracked>> {
+        let joins = vec![(2, tracked("ann", None)), (4, tracked("", Some(PhxRef::unique())))];
+        let part = Part { node: node("a"), from: 1, to: 5, joins, leaves: vec![(3, 1)], is_whole: false };
+        let whole = Part { from: 0, joins: vec![], leaves: vec![], is_whole: true, ..part.clone() };
+        let clocks: Clocks = [(node("a"), 5), (node("b"), 0)].into();
+        vec![
+            Message::Heartbeat { from: node("a"), beat: 9, clocks: clocks.clone(), delta: Some(part.clone()) },
+            Message::Heartbeat { from: node("a"), beat: 1, clocks: Clocks::new(), delta: None },
+            Message::TransferRequest { from: node("b\u{00f6}"), clocks },
+            Message::Transfer { parts: vec![part, whole] },
+            Message::Leave { from: node("a") },
+            Message::Taken { elder: node("a"), younger: node("b") },
+        ]
+    }
+
+    #[test]
+    fn what_was_told_comes() {
+        for message in messages() {
+            let bytes = encode(&message);
+            assert_eq!(decode(&bytes), Ok(message));
+            for end in 0..bytes.len() {
+                assert!(decode(&bytes[..end]).is_err(), "{end}");
+            }
+            assert_eq!(decode(&[&bytes[..], &[0]].concat()), Err(WireError::Kind));
+        }
+        let Some(Message::Heartbeat { delta: Some(part), .. }) = messages().into_iter().next() else { panic!("one") };
+        assert!(part.joins.iter().all(|(_, tracked)| !tracked.meta.is_remote()));
+    }
+
+    #[test]
+    fn a_meta_that_is_none_is_refused() {
+        let good = r#"{"phx_ref":"0123456789abcdef","a":1}"#;
+        assert!(Meta::remote("k", good).is_some_and(|meta| meta.is_remote() && meta.phx_ref() == *"0123456789abcdef"));
+        let prev = r#"{"phx_ref":"0123456789abcdef","phx_ref_prev":"0123456789abcdef"}"#;
+        assert!(Meta::remote("k", prev).is_some_and(|meta| meta.phx_ref_prev().is_some()));
+        for wrong in [
+            "",
+            "{}",
+            r#"{"phx_ref":"0123456789abcde"}"#,
+            r#"{"phx_ref":"0123456789abcde\""}"#,
+            r#"{"phx_ref":"0123456789abcdef""#,
+            r#"{"phx_ref":"0123456789abcdef","a":}"#,
+            r#"{"phx_ref":"0123456789abcdef","phx_ref_prev":"0"}"#,
+            r#"{"phx_ref":"0123456789abcdef"} "#,
+            r#"["phx_ref","0123456789abcdef"]"#,
+        ] {
+            assert!(Meta::remote("k", wrong).is_none(), "{wrong}");
+        }
+    }
+}
