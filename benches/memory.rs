@@ -1,5 +1,5 @@
-//! What subscribers, subscriptions, topics and presences hold in memory, by a counting allocator: exact, and without what the
-//! system rounds up.
+//! What subscribers, subscriptions, topics and presences hold in memory, by a counting allocator: exact, and without
+//! what the system rounds up.
 //!
 //! The owner's handle, which lies where its owner puts it, is told apart.
 

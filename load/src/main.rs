@@ -37,9 +37,8 @@ enum Work {
     Presence(presence::Options),
 }
 
-/// Exits with 1 when a delivery is lost or out of order, a view is not what it must be or nothing can be
-/// measured, with 2 when the arguments make no
-/// sense.
+/// Exits with 1 when a delivery is lost or out of order, a view is not what it must be or nothing can be measured, with
+/// 2 when the arguments make no sense.
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -9,6 +9,7 @@ pub(crate) const USAGE: &str = "\
 Usage: fanfare-load run [--server FANFARE] [--quick] [--cases CONNECTIONSxBURST,..] [--workers N,..] [--seconds S]
                         [--repeat N]
        fanfare-load presence --server FANFARE [--quick] [--clients N] [--workers N] [--diff-periods MS,..] [--repeat N]
+                             [--deadline S]
        fanfare-load floor
 
 `run` measures the floor and the program FANFARE in turn, or the floor alone; `presence` lets clients join a room of

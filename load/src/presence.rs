@@ -22,9 +22,6 @@ use crate::wire::{self, Incoming, Wire, Wrong};
 
 /// Connections that are on their way to be upgraded at one time: fewer than a listener lets wait.
 const OPENING_MAX: usize = 512;
-/// Nothing has come for so long: nothing will.
-const SILENCE: Duration = Duration::from_secs(30);
-
 /// What `presence` is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -36,14 +33,23 @@ pub(crate) struct Options {
     /// The server's `--diff-period`, in milliseconds.
     periods: Vec<u64>,
     repeat: usize,
+    /// How long views may take until they are complete.
+    deadline: Duration,
 }
 
 impl Options {
     /// The arguments after `presence`. The error is a sentence for the user.
     pub(crate) fn parse(arguments: &[String]) -> Result<Self, String> {
         let second = Duration::from_secs(1);
-        let mut options =
-            Self { server: None, clients: 2_000, within: second, workers: 2, periods: vec![100], repeat: 5 };
+        let mut options = Self {
+            server: None,
+            clients: 2_000,
+            within: second,
+            workers: 2,
+            periods: vec![100],
+            repeat: 5,
+            deadline: second * 30,
+        };
         if arguments.iter().any(|argument| argument == "--quick") {
             options = Self { clients: 200, within: second / 4, repeat: 1, ..options };
         }
@@ -56,6 +62,10 @@ impl Options {
                 "--clients" => options.clients = positive(value).filter(|count| *count > 1).ok_or_else(wrong)?,
                 "--workers" => options.workers = positive(value).ok_or_else(wrong)?,
                 "--diff-periods" => options.periods = list(value, positive).ok_or_else(wrong)?,
+                "--deadline" => {
+                    let seconds: u16 = positive(value).ok_or_else(wrong)?;
+                    options.deadline = second * seconds.into();
+                }
                 "--repeat" => options.repeat = positive(value).ok_or_else(wrong)?,
                 _ => return Err(format!("no option `{name}`")),
             }
@@ -75,7 +85,8 @@ struct Figures {
     /// Diffs that a client got until then.
     diffs: f64,
     diffs_max: f64,
-    /// All that clients got until then.
+    /// All that clients got until then, replies to their joins apart.
+    messages: f64,
     megabytes: f64,
     /// From when half of them had gone until the others see it.
     gone_ms: f64,
@@ -110,7 +121,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
             format!("{:.2} s", of(|figures| figures.client_cpu_s)),
             format!("{:.0} ms", of(|figures| figures.complete_ms)),
             format!("{:.1} / {:.0}", of(|figures| figures.diffs), of(|figures| figures.diffs_max)),
-            format!("{:.0} MB", of(|figures| figures.megabytes)),
+            format!("{:.0}, {:.0} MB", of(|figures| figures.messages), of(|figures| figures.megabytes)),
             format!("{:.0} ms, {:.2} s", of(|figures| figures.gone_ms), of(|figures| figures.gone_cpu_s)),
         ]);
     }
@@ -119,16 +130,16 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
 }
 
 const HEAD: [[&str; 7]; 2] = [
-    ["diffs", "server", "client", "complete after", "diffs each", "sent", "half of them gone:"],
+    ["diffs", "server", "client", "complete after", "diffs each", "messages", "half of them gone:"],
     ["each", "CPU", "CPU", "the last join", "mean / most", "in all", "seen after, CPU"],
 ];
 
-fn row([period, cpu, client, complete, diffs, sent, gone]: [String; 7]) {
-    println!("{period:>8} {cpu:>8} {client:>8} {complete:>15} {diffs:>12} {sent:>8} {gone:>19}");
+fn row([period, cpu, client, complete, diffs, messages, gone]: [String; 7]) {
+    println!("{period:>8} {cpu:>8} {client:>8} {complete:>15} {diffs:>12} {messages:>15} {gone:>19}");
 }
 
 fn storm(server: &Server, options: &Options) -> Result<Figures, Fault> {
-    let mut crowd = Crowd::open(server, options.clients)?;
+    let mut crowd = Crowd::open(server, options)?;
     let (unused, own) = (server.cpu()?, cpu_of(std::process::id())?);
     let last_join = crowd.join(options.within)?;
     crowd.wait_until(options.clients)?;
@@ -143,6 +154,7 @@ fn storm(server: &Server, options: &Options) -> Result<Figures, Fault> {
         complete_ms: complete.as_secs_f64() * 1e3,
         diffs: diffs as f64 / options.clients as f64,
         diffs_max: views().map(|view| view.diffs).max().unwrap_or(0) as f64,
+        messages: views().map(|view| view.messages).sum::<usize>() as f64,
         megabytes: bytes as f64 / 1e6,
         ..Figures::default()
     };
@@ -169,16 +181,19 @@ struct Crowd {
     members: Vec<Option<Member>>,
     events: Vec<Event>,
     buffer: Vec<u8>,
+    deadline: Duration,
 }
 
 impl Crowd {
-    /// Opens so many connections, as far as their upgrade.
-    fn open(server: &Server, count: usize) -> Result<Self, Fault> {
+    /// Opens the connections, as far as their upgrade.
+    fn open(server: &Server, options: &Options) -> Result<Self, Fault> {
+        let count = options.clients;
         let mut crowd = Self {
             epoll: epoll::create(CreateFlags::CLOEXEC).map_err(system("epoll"))?,
             members: Vec::with_capacity(count),
             events: Vec::with_capacity(1024),
             buffer: vec![0; 256 << 10],
+            deadline: options.deadline,
         };
         let mut upgraded = 0;
         while upgraded < count {
@@ -189,8 +204,11 @@ impl Crowd {
                 let view = View::new(count);
                 crowd.members.push(Some(Member { wire, is_upgraded: false, has_joined: false, view }));
             }
-            crowd.turn(SILENCE)?;
+            let something = crowd.turn(crowd.deadline)?;
             upgraded = crowd.members.iter().flatten().filter(|member| member.is_upgraded).count();
+            if !something {
+                return Err(Fault::Server(format!("{upgraded} of {count} are upgraded, and nothing comes")));
+            }
         }
         Ok(crowd)
     }
@@ -220,18 +238,22 @@ impl Crowd {
             let behind =
                 self.members.iter().position(|one| one.as_ref().is_some_and(|one| one.view.present() != count));
             let Some(connection) = behind else { return Ok(()) };
-            // A turn may bring nothing that counts: joins of others, for as long as there are some.
-            if !self.turn(SILENCE)? || begin.elapsed() > SILENCE {
+            // A turn may bring nothing that counts: the time is that of all turns.
+            let left = self.deadline.saturating_sub(begin.elapsed());
+            if left.is_zero() || !self.turn(left)? {
                 let seen = self.members[connection].as_ref().map_or(0, |member| member.view.present());
-                return Err(Fault::Protocol { connection, what: format!("sees {seen} of {count}, and nothing comes") });
+                return Err(Fault::Protocol { connection, what: format!("sees {seen} of {count} in the end") });
             }
         }
     }
 
-    /// Makes sure that all see the same.
+    /// Makes sure that all see those who are there, by the same refs.
     fn compare(&self) -> Result<(), Fault> {
         let mut members = self.members.iter().enumerate().filter_map(|(at, member)| Some((at, member.as_ref()?)));
-        let Some((_, first)) = members.next() else { return Ok(()) };
+        let Some((connection, first)) = members.next() else { return Ok(()) };
+        if let Some(user) = first.view.wrong_of(|user| self.members[user].is_some()) {
+            return Err(Fault::Protocol { connection, what: format!("is wrong about user{user}") });
+        }
         match members.find(|(_, member)| !member.view.sees_as(&first.view)) {
             None => Ok(()),
             Some((connection, _)) => {
@@ -291,7 +313,9 @@ mod tests {
     #[test]
     fn flags_are_taken_over() {
         let parse = |line: &str| Options::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-        let options = parse("--clients 9 --server a/b --quick --workers 3 --diff-periods 25,50 --repeat 2").unwrap();
+        let options =
+            parse("--clients 9 --server a/b --quick --workers 3 --diff-periods 25,50 --repeat 2 --deadline 4");
+        let options = options.unwrap();
         let expected = Options {
             server: Some("a/b".into()),
             clients: 9,
@@ -299,9 +323,10 @@ mod tests {
             workers: 3,
             periods: vec![25, 50],
             repeat: 2,
+            deadline: Duration::from_secs(4),
         };
         assert_eq!(options, expected);
-        for wrong in ["--clients 1", "--diff-periods 0", "--what 1", "--repeat"] {
+        for wrong in ["--clients 1", "--diff-periods 0", "--deadline 0", "--what 1", "--repeat"] {
             let error = parse(wrong).unwrap_err();
             assert!(error.contains(wrong.split(' ').next().unwrap()), "{error}");
         }

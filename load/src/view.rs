@@ -27,8 +27,12 @@ pub(crate) struct View {
     refs: Vec<Option<Ref>>,
     present: usize,
     is_synced: bool,
+    /// A diff behind the state has told something new. The one of the state's own epoch may come behind it too, and
+    /// tells nothing new; all later ones must.
+    is_settled: bool,
     /// Diffs that came before the state.
     held: Vec<Vec<u8>>,
+    pub(crate) messages: usize,
     pub(crate) diffs: usize,
     pub(crate) bytes: u64,
 }
@@ -36,7 +40,16 @@ pub(crate) struct View {
 impl View {
     /// Of so many users.
     pub(crate) fn new(users: usize) -> Self {
-        Self { refs: vec![None; users], present: 0, is_synced: false, held: Vec::new(), diffs: 0, bytes: 0 }
+        Self {
+            refs: vec![None; users],
+            present: 0,
+            is_synced: false,
+            is_settled: false,
+            held: Vec::new(),
+            messages: 0,
+            diffs: 0,
+            bytes: 0,
+        }
     }
 
     /// How many it sees, once it has had its state.
@@ -49,22 +62,29 @@ impl View {
         self.refs == other.refs
     }
 
+    /// The first user who is there and not seen, or seen and not there.
+    pub(crate) fn wrong_of(&self, mut is_there: impl FnMut(usize) -> bool) -> Option<usize> {
+        self.refs.iter().enumerate().position(|(user, seen)| seen.is_some() != is_there(user))
+    }
+
     /// Takes a text that has come.
     pub(crate) fn text(&mut self, text: &[u8]) -> Result<(), Wrong> {
+        self.messages += 1;
         self.bytes += text.len() as u64;
         if let Some(state) = text.strip_prefix(STATE) {
             if self.is_synced {
                 return Err(Wrong::text("a second state", text));
             }
-            let rest = presences(state, |user, phx_ref| self.join(user, phx_ref))?;
+            let rest = presences(state, |user, phx_ref| self.join(user, phx_ref, false))?;
             expect(rest, b"]")?;
             self.is_synced = true;
             let held = std::mem::take(&mut self.held);
-            held.iter().try_for_each(|diff| self.diff(diff, false))
+            held.iter().try_for_each(|diff| self.diff(diff, true).map(|_| ()))
         } else if let Some(diff) = text.strip_prefix(DIFF) {
             self.diffs += 1;
             if self.is_synced {
-                return self.diff(diff, true);
+                self.is_settled |= self.diff(diff, !self.is_settled)?;
+                return Ok(());
             }
             self.held.push(diff.to_vec());
             Ok(())
@@ -73,33 +93,37 @@ impl View {
         }
     }
 
-    /// What is behind [`DIFF`]. One that came before the state may tell of leaves that the state knows already.
-    fn diff(&mut self, diff: &[u8], is_strict: bool) -> Result<(), Wrong> {
-        let rest = presences(diff, |user, phx_ref| self.join(user, phx_ref))?;
+    /// Takes what is behind [`DIFF`]. If it may be `old`, it may tell what the state knows already. Returns whether it
+    /// told something new.
+    fn diff(&mut self, diff: &[u8], old: bool) -> Result<bool, Wrong> {
+        let before = self.present;
+        let rest = presences(diff, |user, phx_ref| self.join(user, phx_ref, old))?;
+        let mut is_new = self.present > before;
         let rest = presences(expect(rest, LEAVES)?, |user, phx_ref| {
             let known = self.refs.get_mut(user).filter(|known| **known == Some(phx_ref));
             match known {
                 Some(known) => {
                     *known = None;
                     self.present -= 1;
+                    is_new = true;
                     Ok(())
                 }
-                None if is_strict => Err(Wrong::Protocol(format!("user{user} leaves, who is not there"))),
+                None if !old => Err(Wrong::Protocol(format!("user{user} leaves, who is not there"))),
                 None => Ok(()),
             }
         })?;
-        expect(rest, b"}]").map(|_| ())
+        expect(rest, b"}]").map(|_| is_new)
     }
 
-    fn join(&mut self, user: usize, phx_ref: Ref) -> Result<(), Wrong> {
+    fn join(&mut self, user: usize, phx_ref: Ref, old: bool) -> Result<(), Wrong> {
         match self.refs.get_mut(user) {
             Some(free @ None) => {
                 *free = Some(phx_ref);
                 self.present += 1;
                 Ok(())
             }
-            // Told by the state, and by a diff that came before it.
-            Some(Some(known)) if *known == phx_ref => Ok(()),
+            Some(Some(known)) if *known == phx_ref && old => Ok(()),
+            Some(Some(known)) if *known == phx_ref => Err(Wrong::Protocol(format!("user{user} joins twice"))),
             Some(Some(_)) => Err(Wrong::Protocol(format!("user{user} joins by a second ref"))),
             None => Err(Wrong::Protocol(format!("user{user} joins, whom nobody knows"))),
         }
@@ -172,7 +196,10 @@ mod tests {
     #[test]
     fn diffs_before_the_state_wait_for_it() {
         let seen = view(&[diff(&[(1, 'a'), (2, 'b')], &[]), diff(&[], &[(1, 'a')]), state(&[(2, 'b')])]).unwrap();
-        assert_eq!((seen.present(), seen.diffs), (1, 2));
+        assert_eq!((seen.present(), seen.diffs, seen.messages), (1, 2, 3));
+        assert_eq!(seen.wrong_of(|user| user == 2), None);
+        assert_eq!(seen.wrong_of(|user| user == 1 || user == 2), Some(1));
+        assert_eq!(seen.wrong_of(|_| false), Some(2));
         let same = view(&[state(&[]), diff(&[(2, 'b')], &[])]).unwrap();
         assert!(seen.sees_as(&same));
         assert!(!seen.sees_as(&view(&[state(&[(2, 'c')])]).unwrap()));
@@ -180,10 +207,21 @@ mod tests {
     }
 
     #[test]
+    fn the_diff_of_the_states_own_epoch_may_come_behind_it() {
+        let own = diff(&[(1, 'a')], &[(3, 'c')]);
+        let seen = view(&[state(&[(1, 'a')]), own.clone(), diff(&[(2, 'b')], &[])]).unwrap();
+        assert_eq!(seen.present(), 2);
+        let late = view(&[state(&[(1, 'a')]), diff(&[(2, 'b')], &[]), own]).unwrap_err();
+        assert!(late.contains("user1 joins twice"), "{late}");
+    }
+
+    #[test]
     fn what_no_server_may_tell_is_refused() {
         let wrong = [
             (vec![state(&[(1, 'a')]), diff(&[(1, 'b')], &[])], "second ref"),
-            (vec![state(&[(1, 'a')]), diff(&[], &[(1, 'b')])], "who is not there"),
+            (vec![state(&[(1, 'a')]), diff(&[(2, 'b')], &[]), diff(&[], &[(1, 'b')])], "who is not there"),
+            (vec![state(&[(1, 'a')]), diff(&[(2, 'b'), (1, 'a')], &[]), diff(&[(2, 'b')], &[])], "user2 joins twice"),
+            (vec![state(&[(1, 'a'), (1, 'a')])], "user1 joins twice"),
             (vec![state(&[(1, 'a')]), diff(&[], &[(1, 'a')]), diff(&[], &[(1, 'a')])], "who is not there"),
             (vec![state(&[(7, 'a')])], "whom nobody knows"),
             (vec![state(&[]), state(&[])], "a second state"),

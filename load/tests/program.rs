@@ -35,13 +35,13 @@ fn a_server_that_does_not_serve_is_code_1() {
 }
 
 /// What the program says of a presence server of two clients: `spoil` gets the frames of the first of them.
-fn presence_against(spoil: fn(Vec<String>) -> Vec<String>) -> Output {
+fn presence_against(spoil: fn(Vec<String>) -> Vec<String>, more: &[&str]) -> Output {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || serve_presence(&listener, spoil));
     let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/elsewhere.sh");
     let mut program = Command::new(env!("CARGO_BIN_EXE_fanfare-load"));
-    program.args(["presence", "--quick", "--clients", "2", "--server", server]);
+    program.args(["presence", "--quick", "--clients", "2", "--server", server]).args(more);
     program.env("SERVER_ADDRESS", address).output().expect("the program was built")
 }
 
@@ -83,7 +83,7 @@ fn send(stream: &mut TcpStream, texts: &[String]) {
 
 #[test]
 fn views_that_are_complete_and_the_same_are_code_0() {
-    let output = presence_against(|frames| frames);
+    let output = presence_against(|frames| frames, &[]);
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{text}{errors}");
     assert!(text.ends_with("every view was complete, and all were the same\n"), "{text}");
@@ -92,18 +92,32 @@ fn views_that_are_complete_and_the_same_are_code_0() {
 #[test]
 fn a_view_that_is_not_what_it_must_be_is_code_1() {
     type Spoil = fn(Vec<String>) -> Vec<String>;
-    let faults: [(Spoil, &str); 2] = [
+    let faults: [(Spoil, &str); 3] = [
         (|frames| [&frames[..], &[frames[2].replace("0001", "0002")]].concat(), "user1 joins by a second ref"),
         (
             |frames| vec![frames[0].clone(), frames[1].clone(), frames[2].replace("0001", "0002")],
             "connection 1: sees other refs than the first",
         ),
+        (|frames| [&frames[..], &frames[2..]].concat(), "user1 joins twice"),
     ];
     for (spoil, says) in faults {
-        let output = presence_against(spoil);
+        let output = presence_against(spoil, &[]);
         assert_eq!(output.status.code(), Some(1));
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(errors.contains(says), "{errors}");
+    }
+}
+
+#[test]
+fn a_view_that_is_never_complete_is_code_1() {
+    for is_silent in [true, false] {
+        let spoil: fn(Vec<String>) -> Vec<String> =
+            if is_silent { |_| Vec::new() } else { |frames| frames[..2].to_vec() };
+        let output = presence_against(spoil, &["--deadline", "1"]);
+        assert_eq!(output.status.code(), Some(1));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let seen = if is_silent { 0 } else { 1 };
+        assert!(errors.contains(&format!("connection 0: sees {seen} of 2 in the end")), "{errors}");
     }
 }
 

@@ -77,8 +77,7 @@ pub(crate) struct ServeOptions {
     #[arg(long, env = "FANFARE_ECHO")]
     pub(crate) echo: bool,
 
-    /// Lets tests act from outside: POST to /admin/broadcast, /admin/disconnect and
-    /// /admin/presence
+    /// Lets tests act from outside: POST to /admin/broadcast, /admin/disconnect and /admin/presence
     #[arg(long, hide = true)]
     pub(crate) admin: bool,
 }
