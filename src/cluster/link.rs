@@ -2,16 +2,16 @@
 //!
 //! # Out
 //!
-//! A publisher appends a record to its topic's lane, under one lock and for as long as that takes to copy, and wakes the
-//! sending thread if that sleeps. The thread takes all that has gathered in all lanes and makes packets of it: one
-//! broadcast alone leaves at once, and under load a packet has what has come while the last ones were sent.
+//! A publisher appends a record to its topic's lane, under one lock and for as long as that takes to copy, and wakes
+//! the sending thread if that sleeps. The thread takes all that has gathered in all lanes and makes packets of it:
+//! one broadcast alone leaves at once, and under load a packet has what has come while the last ones were sent.
 //!
 //! - I1. Records of one lane leave in the order in which they were appended, and so do a publisher's. Packets of a lane
 //!   are numbered from 1 without holes; one that the cluster refuses has used up its number, so others see the gap.
 //! - I2. No wake-up is lost: the thread goes to sleep under the lock under which records are appended.
 //! - I3. What waits is bounded: a record that finds too many bytes waiting is not taken, and its publisher is told.
-//! - I4. A lane that has fallen silent sends one more packet, an empty one, within two [`ANNOUNCE_PERIOD`]s: the loss of
-//!   its last packet is seen, too.
+//! - I4. A lane that has fallen silent sends one more packet, an empty one, within two [`ANNOUNCE_PERIOD`]s: the loss
+//!   of its last packet is seen, too.
 //!
 //! # In
 //!
@@ -33,8 +33,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// The topic, of this node alone, on which it is told what becomes of its cluster: `lost` with a [`Loss`], `health`
-/// with a [`Health`], `unreadable` with a [`WireError`]; and of other nodes `node_up`, `node_down`, `node_forgotten` and
-/// `name_taken` with their name, an `Arc<str>`. All of these are typed payloads.
+/// with a [`Health`], `unreadable` with a [`WireError`]; and of other nodes `node_up`, `node_down`, `node_forgotten`
+/// and `name_taken` with their name, an `Arc<str>`. All of these are typed payloads.
 pub const TOPIC: &str = "fanfare:cluster";
 
 /// How often lanes are looked at that have fallen silent (I4).

@@ -1,15 +1,15 @@
 //! Several nodes: what carries broadcasts and presences from one to the others.
 //!
-//! A [`Cluster`] is an engine that exists, such as NATS, behind a small trait. What is above it is the same for all: what
-//! a node broadcasts goes to its own subscribers first, at full speed, and then to the others in packets
+//! A [`Cluster`] is an engine that exists, such as NATS, behind a small trait. What is above it is the same for all:
+//! what a node broadcasts goes to its own subscribers first, at full speed, and then to the others in packets
 //! ([`Builder::cluster`](crate::Builder::cluster)).
 //!
 //! # What is promised between nodes
 //!
 //! - Each node delivers to its own subscribers as [`PubSub`](crate::PubSub) promises, whatever the cluster's state.
 //! - A subscriber on another node gets what one publisher broadcasts on one topic in order, at most once. It may miss
-//!   some: a link breaks, a buffer is full, it subscribes a moment before. Who is subscribed is decided there, when the
-//!   packet comes.
+//!   some: a link breaks, a buffer is full, it subscribes a moment before. Who is subscribed is decided there, when
+//!   the packet comes.
 //! - What is missed is seen. Packets are numbered for each node and lane; a gap is counted ([`ClusterStats`]) and told
 //!   on this node's topic [`TOPIC`].
 //! - An [`Outcome`](crate::Outcome) says what the cluster has made of a broadcast: `Sent`, `Buffered`, `ClusterDown`.

@@ -17,11 +17,11 @@
 //!
 //! | kind | what |
 //! |---|---|
-//! | 0, a broadcast | flags (1: 1 for clients too, 2 binary), lengths of topic (4), event (4) and payload (4), these three |
+//! | 0, a broadcast | flags (1 byte: 1 for clients too, 2 binary); lengths of topic, event, payload (4 each); these |
 //! | 1, gossip of presences | length (4), bytes |
 //!
-//! Whatever comes is checked: lengths lie within the packet, texts are UTF-8. A packet of another version is refused as
-//! a whole.
+//! Whatever comes is checked: lengths lie within the packet, texts are UTF-8. A packet of another version is refused
+//! as a whole.
 
 use crate::message::Payload;
 use bytes::{BufMut, Bytes};
@@ -293,12 +293,13 @@ mod tests {
         let Packet { sender, number, body: Body::Records(body) } = parse(&sent).unwrap() else { panic!("records") };
         assert_eq!((sender, number), (SENDER, 3));
         let all: Vec<Record<'_>> = records(&body).map(Result::unwrap).collect();
+        use Record::{Broadcast, Gossip};
         assert!(matches!(
             &all[..],
             [
-                Record::Broadcast { topic: "room:1", event: "new_msg", payload: Payload::Json(json), for_clients: true },
-                Record::Gossip(gossip),
-                Record::Broadcast { topic: "t", event: "", payload: Payload::Binary(bytes), for_clients: false },
+                Broadcast { topic: "room:1", event: "new_msg", payload: Payload::Json(json), for_clients: true },
+                Gossip(gossip),
+                Broadcast { topic: "t", event: "", payload: Payload::Binary(bytes), for_clients: false },
             ] if json == "{}" && gossip == "xyz" && &bytes[..] == b"\xff\0"
         ));
         let sent = piece(SENDER, 4, (1, 2), b"part");

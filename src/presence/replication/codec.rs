@@ -9,8 +9,8 @@
 //! | name taken | 4 | elder, younger |
 //!
 //! A node is the length of its name, the name, and which life. Clocks are a count, and for each a node and a number. A
-//! part is a node, from, to, 1 if it is whole, a count of joins and the joins (dot; lengths of topic, key and meta; these
-//! three), a count of leaves and the leaves (dot, what it killed).
+//! part is a node, from, to, 1 if it is whole, a count of joins and the joins (dot; lengths of topic, key and meta;
+//! these three), a count of leaves and the leaves (dot, what it killed).
 
 use crate::cluster::WireError;
 use crate::cluster::wire::Reader;
