@@ -3,6 +3,7 @@
 //! A harness takes arbitrary bytes and panics when a promise of fanfare is broken. libFuzzer drives it through
 //! `fuzz_targets/`, and `tests/seeds.rs` drives it over the files of `seeds/`.
 
+pub mod cluster;
 pub mod http;
 pub mod pubsub;
 pub mod reading;
@@ -20,6 +21,7 @@ pub type Harness = fn(&[u8]);
 
 /// Every fuzz target: its name and its harness.
 pub const TARGETS: &[(&str, Harness)] = &[
+    ("cluster", cluster::cluster),
     ("http", http::http),
     ("pubsub", pubsub::pubsub),
     ("reading", reading::reading),

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::shell::{Outcome, cargo, output_of, quick_release, root, run as run_command, target_dir};
 
-const SECONDS_DEFAULT: u64 = 20;
+const SECONDS_DEFAULT: u64 = 15;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]

@@ -33,7 +33,7 @@ Commands:
                                  LOOM_MAX_PREEMPTIONS overrides the bound that a model's file states;
                                  FANFARE_MUTANT=NAME shows how a model fails under one mutant.
   fuzz [--seconds N] [--asan] [TARGET]
-                                 Run each fuzz target, or TARGET alone, for N seconds (default 20).
+                                 Run each fuzz target, or TARGET alone, for N seconds (default 15).
                                  --asan adds the address sanitizer.
   conformance [CASES..]          Run the Autobahn suite for RFC 6455 against `fanfare serve --echo`: sections 1 to 7 and
                                  10, or CASES such as `6.*` 1.1.1. The report is target/artifacts/autobahn/index.html.
