@@ -62,11 +62,13 @@ pub struct Loss {
 }
 
 /// What has gone between this node and the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClusterStats {
     /// How the cluster is.
     pub health: Health,
+    /// Why it is not ready, for people.
+    pub why: Option<String>,
     /// Packets that the cluster has taken.
     pub packets_sent: u64,
     /// Packets that it has not.
@@ -266,6 +268,7 @@ impl Link {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         ClusterStats {
             health: self.health(),
+            why: self.cluster.why(),
             packets_sent: of(&self.counters.sent),
             packets_refused: of(&self.counters.refused),
             packets_received: of(&self.counters.received),

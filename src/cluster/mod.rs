@@ -17,12 +17,16 @@
 
 mod hub;
 mod link;
+#[cfg(feature = "nats")]
+mod nats;
 pub(crate) mod wire;
 
 pub use hub::{Hub, HubNode};
 
 pub use link::{ClusterStats, Loss, TOPIC};
 pub(crate) use link::{Link, RECORD_BYTES_MAX, To, lane_of};
+#[cfg(feature = "nats")]
+pub use nats::{Nats, NatsError};
 pub use wire::WireError;
 
 use crate::sync::Arc;
@@ -54,6 +58,11 @@ pub trait Cluster: fmt::Debug + Send + Sync + 'static {
 
     /// How it is.
     fn health(&self) -> Health;
+
+    /// Why it is not ready, for people, if it knows.
+    fn why(&self) -> Option<String> {
+        None
+    }
 
     /// Waits until what was taken before has left, until `deadline` at most. Returns whether it has.
     fn flush(&self, deadline: Instant) -> bool;

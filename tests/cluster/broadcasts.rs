@@ -1,7 +1,7 @@
 //! Broadcasts between nodes.
 
 use super::common::watch;
-use super::{Hub, Loss, Outcome, Payload, PubSub, TOPIC, node, number, number_of, numbers, subscriber};
+use super::{Cloud, Hub, Loss, Outcome, Payload, PubSub, TOPIC, node, number, number_of, numbers, subscriber};
 use fanfare::channel::test::Client;
 use fanfare::channel::{
     Channel, Close, Connect, ConnectInfo, Endpoint, Flow, Info, JoinResult, Joining, Params, Router, Socket,
@@ -16,68 +16,71 @@ use std::time::Duration;
 #[test]
 fn a_broadcast_reaches_all_nodes_once_and_in_order() {
     let _watch = watch();
-    let hub = Hub::new();
-    let nodes = ["a", "b", "c"].map(|name| node(&hub, name));
-    let mut all: Vec<_> = nodes.iter().map(|node| subscriber(node, &["t"])).collect();
-    for n in 0..2_000 {
-        assert_eq!(nodes[0].broadcast("t", "n", number(n)).unwrap(), Outcome::Sent);
-    }
-    for subscriber in &mut all {
-        assert_eq!(numbers(subscriber, 2_000), (0..2_000).collect::<Vec<_>>());
-    }
-    // Nothing comes twice: the next of each is the next that is sent.
-    nodes[2].topic("t").unwrap().broadcast("n", number(7)).unwrap();
-    all.iter_mut().for_each(|subscriber| assert_eq!(numbers(subscriber, 1), [7]));
-    let stats = nodes[1].cluster_stats().unwrap();
-    assert_eq!((stats.broadcasts_received, stats.packets_lost, stats.packets_late), (2_001, 0, 0));
-    assert_eq!(stats.health, Health::Ready);
+    Cloud::each(|cloud| {
+        let nodes = ["a", "b", "c"].map(|name| cloud.node(name));
+        let mut all: Vec<_> = nodes.iter().map(|node| subscriber(node, &["t"])).collect();
+        for n in 0..2_000 {
+            assert_eq!(nodes[0].broadcast("t", "n", number(n)).unwrap(), Outcome::Sent);
+        }
+        for subscriber in &mut all {
+            assert_eq!(numbers(subscriber, 2_000), (0..2_000).collect::<Vec<_>>());
+        }
+        // Nothing comes twice: the next of each is the next that is sent.
+        nodes[2].topic("t").unwrap().broadcast("n", number(7)).unwrap();
+        all.iter_mut().for_each(|subscriber| assert_eq!(numbers(subscriber, 1), [7]));
+        let stats = nodes[1].cluster_stats().unwrap();
+        assert_eq!((stats.broadcasts_received, stats.packets_lost, stats.packets_late), (2_001, 0, 0));
+        assert_eq!(stats.health, Health::Ready);
+    });
 }
 
 #[test]
 fn each_publisher_keeps_its_order() {
     const EACH: u64 = 1_000;
     let _watch = watch();
-    let hub = Hub::new();
-    let [a, b] = ["a", "b"].map(|name| node(&hub, name));
-    let mut there = subscriber(&b, &["t"]);
-    std::thread::scope(|scope| {
+    Cloud::each(|cloud| {
+        let [a, b] = ["a", "b"].map(|name| cloud.node(name));
+        let mut there = subscriber(&b, &["t"]);
+        std::thread::scope(|scope| {
+            for publisher in 0..4 {
+                let a = &a;
+                scope.spawn(move || {
+                    (0..EACH).for_each(|n| assert!(a.broadcast("t", "n", number(publisher * EACH + n)).is_ok()));
+                });
+            }
+        });
+        let got = numbers(&mut there, 4 * EACH as usize);
         for publisher in 0..4 {
-            let a = &a;
-            scope.spawn(move || {
-                (0..EACH).for_each(|n| assert!(a.broadcast("t", "n", number(publisher * EACH + n)).is_ok()));
-            });
+            let of: Vec<u64> = got.iter().copied().filter(|n| n / EACH == publisher).map(|n| n % EACH).collect();
+            assert_eq!(of, (0..EACH).collect::<Vec<_>>());
         }
     });
-    let got = numbers(&mut there, 4 * EACH as usize);
-    for publisher in 0..4 {
-        let of: Vec<u64> = got.iter().copied().filter(|n| n / EACH == publisher).map(|n| n % EACH).collect();
-        assert_eq!(of, (0..EACH).collect::<Vec<_>>());
-    }
 }
 
 #[test]
 fn who_is_to_get_it_is_asked_for() {
     let _watch = watch();
-    let hub = Hub::new();
-    let [a, b, c] = ["a", "b", "c"].map(|name| node(&hub, name));
-    let [mut here, mut there, mut elsewhere] = [&a, &b, &c].map(|node| subscriber(node, &["t"]));
-    let me = here.id();
-    a.local_broadcast("t", "local", number(1)).unwrap();
-    a.local_broadcast_from(me, "t", "local", number(2)).unwrap();
-    a.broadcast_from(me, "t", "from", number(3)).unwrap();
-    assert_eq!(a.direct_broadcast("b", "t", "direct", number(4)).unwrap(), Outcome::Sent);
-    assert_eq!(a.direct_broadcast("a", "t", "direct", number(5)).unwrap(), Outcome::Sent);
-    assert_eq!(a.direct_broadcast("nobody", "t", "direct", number(6)).unwrap(), Outcome::Sent, "it is lost");
-    assert_eq!(numbers(&mut here, 2), [1, 5]);
-    // What is sent to one node has an order of its own.
-    let mut got = numbers(&mut there, 2);
-    got.sort_unstable();
-    assert_eq!(got, [3, 4]);
-    assert_eq!(numbers(&mut elsewhere, 1), [3]);
-    b.broadcast("t", "last", number(9)).unwrap();
-    for subscriber in [&mut here, &mut there, &mut elsewhere] {
-        assert_eq!(numbers(subscriber, 1), [9]);
-    }
+    Cloud::each(|cloud| {
+        let [a, b, c] = ["a", "b", "c"].map(|name| cloud.node(name));
+        let [mut here, mut there, mut elsewhere] = [&a, &b, &c].map(|node| subscriber(node, &["t"]));
+        let me = here.id();
+        a.local_broadcast("t", "local", number(1)).unwrap();
+        a.local_broadcast_from(me, "t", "local", number(2)).unwrap();
+        a.broadcast_from(me, "t", "from", number(3)).unwrap();
+        assert_eq!(a.direct_broadcast("b", "t", "direct", number(4)).unwrap(), Outcome::Sent);
+        assert_eq!(a.direct_broadcast("a", "t", "direct", number(5)).unwrap(), Outcome::Sent);
+        assert_eq!(a.direct_broadcast("nobody", "t", "direct", number(6)).unwrap(), Outcome::Sent, "it is lost");
+        assert_eq!(numbers(&mut here, 2), [1, 5]);
+        // What is sent to one node has an order of its own.
+        let mut got = numbers(&mut there, 2);
+        got.sort_unstable();
+        assert_eq!(got, [3, 4]);
+        assert_eq!(numbers(&mut elsewhere, 1), [3]);
+        b.broadcast("t", "last", number(9)).unwrap();
+        for subscriber in [&mut here, &mut there, &mut elsewhere] {
+            assert_eq!(numbers(subscriber, 1), [9]);
+        }
+    });
 }
 
 #[test]
@@ -89,25 +92,29 @@ fn payloads_come_as_they_were() {
         }
     }
     let _watch = watch();
-    let hub = Hub::new();
-    let [a, b] = ["a", "b"].map(|name| node(&hub, name));
-    let (mut here, mut there) = (subscriber(&a, &["t"]), subscriber(&b, &["t"]));
-    // It can't go to all, so it goes to nobody.
-    let refused = a.broadcast("t", "never", Payload::typed(Unwritable)).unwrap_err();
-    assert!(matches!(refused, BroadcastError::Encode(EncodeError::Failed(_))), "{refused}");
-    let large = vec![0xa5; 5 << 20];
-    a.broadcast("t", "typed", json!({ "a": [1] })).unwrap();
-    a.broadcast("t", "large", Payload::binary(large.clone())).unwrap();
-    a.broadcast("t", "binary", Payload::binary(vec![0, 0xff])).unwrap();
-    assert_eq!(here.recv().unwrap().event(), "typed");
-    let typed = there.recv().unwrap();
-    assert_eq!((typed.event(), typed.payload().parse::<serde_json::Value>().unwrap()), ("typed", json!({ "a": [1] })));
-    // More than one payload of the cluster can hold, in pieces.
-    assert!(there.recv().unwrap().payload().bytes().is_some_and(|bytes| *bytes == large));
-    let binary = there.recv().unwrap();
-    assert!(matches!(binary.payload(), Payload::Binary(bytes) if bytes[..] == [0, 0xff]));
-    let too_long = a.broadcast("t", "x", Payload::binary(vec![0; (64 << 20) + 1])).unwrap_err();
-    assert!(matches!(too_long, BroadcastError::TooLong { .. }), "{too_long}");
+    Cloud::each(|cloud| {
+        let [a, b] = ["a", "b"].map(|name| cloud.node(name));
+        let (mut here, mut there) = (subscriber(&a, &["t"]), subscriber(&b, &["t"]));
+        // It can't go to all, so it goes to nobody.
+        let refused = a.broadcast("t", "never", Payload::typed(Unwritable)).unwrap_err();
+        assert!(matches!(refused, BroadcastError::Encode(EncodeError::Failed(_))), "{refused}");
+        let large = vec![0xa5; 5 << 20];
+        a.broadcast("t", "typed", json!({ "a": [1] })).unwrap();
+        a.broadcast("t", "large", Payload::binary(large.clone())).unwrap();
+        a.broadcast("t", "binary", Payload::binary(vec![0, 0xff])).unwrap();
+        assert_eq!(here.recv().unwrap().event(), "typed");
+        let typed = there.recv().unwrap();
+        assert_eq!(
+            (typed.event(), typed.payload().parse::<serde_json::Value>().unwrap()),
+            ("typed", json!({ "a": [1] }))
+        );
+        // More than one payload of the cluster can hold, in pieces.
+        assert!(there.recv().unwrap().payload().bytes().is_some_and(|bytes| *bytes == large));
+        let binary = there.recv().unwrap();
+        assert!(matches!(binary.payload(), Payload::Binary(bytes) if bytes[..] == [0, 0xff]));
+        let too_long = a.broadcast("t", "x", Payload::binary(vec![0; (64 << 20) + 1])).unwrap_err();
+        assert!(matches!(too_long, BroadcastError::TooLong { .. }), "{too_long}");
+    });
 }
 
 #[test]
@@ -159,20 +166,21 @@ fn a_node_that_is_cut_off_serves_its_own_and_catches_up() {
 #[test]
 fn what_was_accepted_leaves_before_the_end() {
     let _watch = watch();
-    let hub = Hub::new();
-    let [a, b] = ["a", "b"].map(|name| node(&hub, name));
-    let mut there = subscriber(&b, &["t"]);
-    (0..500).for_each(|n| assert!(a.broadcast("t", "n", number(n)).is_ok()));
-    a.shutdown(Duration::from_secs(10)).unwrap();
-    assert!(matches!(a.broadcast("t", "n", number(0)), Err(BroadcastError::Closed)));
-    assert!(matches!(a.direct_broadcast("b", "t", "n", number(0)), Err(BroadcastError::Closed)));
-    assert_eq!(numbers(&mut there, 500), (0..500).collect::<Vec<_>>());
-    assert_eq!(a.cluster_stats().unwrap().health, Health::Stopped);
-    // Its place is free again.
-    let a = node(&hub, "a");
-    a.broadcast("t", "n", number(1)).unwrap();
-    assert_eq!(numbers(&mut there, 1), [1]);
-    drop(b);
+    Cloud::each(|cloud| {
+        let [a, b] = ["a", "b"].map(|name| cloud.node(name));
+        let mut there = subscriber(&b, &["t"]);
+        (0..500).for_each(|n| assert!(a.broadcast("t", "n", number(n)).is_ok()));
+        a.shutdown(Duration::from_secs(10)).unwrap();
+        assert!(matches!(a.broadcast("t", "n", number(0)), Err(BroadcastError::Closed)));
+        assert!(matches!(a.direct_broadcast("b", "t", "n", number(0)), Err(BroadcastError::Closed)));
+        assert_eq!(numbers(&mut there, 500), (0..500).collect::<Vec<_>>());
+        assert_eq!(a.cluster_stats().unwrap().health, Health::Stopped);
+        // Its place is free again.
+        let a = cloud.node("a");
+        a.broadcast("t", "n", number(1)).unwrap();
+        assert_eq!(numbers(&mut there, 1), [1]);
+        drop(b);
+    });
 }
 
 #[test]
@@ -196,13 +204,14 @@ fn a_handler_broadcasts_to_other_nodes() {
         }
     }
     let _watch = watch();
-    let hub = Hub::new();
-    let [a, b] = ["a", "b"].map(|name| node(&hub, name));
-    let echo = a.subscriber().handler(Echo).unwrap();
-    echo.subscribe("questions").unwrap();
-    let mut answers = subscriber(&b, &["answers"]);
-    b.broadcast("questions", "n", number(5)).unwrap();
-    assert_eq!(number_of(&answers.recv().unwrap()), 5);
+    Cloud::each(|cloud| {
+        let [a, b] = ["a", "b"].map(|name| cloud.node(name));
+        let echo = a.subscriber().handler(Echo).unwrap();
+        echo.subscribe("questions").unwrap();
+        let mut answers = subscriber(&b, &["answers"]);
+        b.broadcast("questions", "n", number(5)).unwrap();
+        assert_eq!(number_of(&answers.recv().unwrap()), 5);
+    });
 }
 
 struct Anyone;
@@ -240,19 +249,20 @@ impl Channel for Room {
 #[test]
 fn clients_of_other_nodes_get_what_endpoints_broadcast() {
     let _watch = watch();
-    let hub = Hub::new();
-    let (sender, raw) = channel::<String>();
-    let [a, b] = ["a", "b"].map(|name| {
-        let router = Router::new().channel_with::<Room, _>("room:*", sender.clone()).unwrap();
-        Endpoint::builder(node(&hub, name)).socket("/socket", Anyone, router).build()
+    Cloud::each(|cloud| {
+        let (sender, raw) = channel::<String>();
+        let [a, b] = ["a", "b"].map(|name| {
+            let router = Router::new().channel_with::<Room, _>("room:*", sender.clone()).unwrap();
+            Endpoint::builder(cloud.node(name)).socket("/socket", Anyone, router).build()
+        });
+        let mut client = Client::connect(&b, "/socket", json!({})).unwrap();
+        client.join_ok("room:1", json!({}));
+        a.pubsub().broadcast("room:1", "raw", json!({})).unwrap();
+        assert_eq!(raw.recv().unwrap(), "raw", "it is for the channel");
+        a.local_broadcast("room:1", "local", json!({})).unwrap();
+        a.broadcast("room:1", "new_msg", json!({ "n": 1 })).unwrap();
+        client.assert_broadcast("room:1", "new_msg", json!({ "n": 1 }));
+        a.disconnect("users_socket:1").unwrap();
+        client.assert_closed(Close::Disconnected);
     });
-    let mut client = Client::connect(&b, "/socket", json!({})).unwrap();
-    client.join_ok("room:1", json!({}));
-    a.pubsub().broadcast("room:1", "raw", json!({})).unwrap();
-    assert_eq!(raw.recv().unwrap(), "raw", "it is for the channel");
-    a.local_broadcast("room:1", "local", json!({})).unwrap();
-    a.broadcast("room:1", "new_msg", json!({ "n": 1 })).unwrap();
-    client.assert_broadcast("room:1", "new_msg", json!({ "n": 1 }));
-    a.disconnect("users_socket:1").unwrap();
-    client.assert_closed(Close::Disconnected);
 }

@@ -4,14 +4,44 @@
 mod common;
 
 mod broadcasts;
+#[cfg(feature = "nats")]
+mod nats;
 mod presence;
 
-use fanfare::cluster::{Hub, Loss, TOPIC};
+use fanfare::cluster::{Cluster, Hub, Loss, TOPIC};
 use fanfare::{Message, Outcome, Payload, PubSub, Subscriber};
+
+/// What nodes may be bound by.
+enum Cloud {
+    Hub(Hub),
+    #[cfg(feature = "nats")]
+    Nats(nats::Server),
+}
+
+impl Cloud {
+    /// Runs a test with each kind: the contract is one.
+    fn each(test: impl Fn(&Cloud)) {
+        test(&Cloud::Hub(Hub::new()));
+        #[cfg(feature = "nats")]
+        test(&Cloud::Nats(nats::Server::start(&[])));
+    }
+
+    fn node(&self, name: &str) -> PubSub {
+        match self {
+            Cloud::Hub(hub) => node(hub, name),
+            #[cfg(feature = "nats")]
+            Cloud::Nats(server) => build(name, server.cluster()),
+        }
+    }
+}
 
 /// A node on a hub.
 fn node(hub: &Hub, name: &str) -> PubSub {
-    PubSub::builder().workers(2).node(name).cluster(hub.node()).build().unwrap()
+    build(name, hub.node())
+}
+
+fn build(name: &str, cluster: impl Cluster) -> PubSub {
+    PubSub::builder().workers(2).node(name).cluster(cluster).build().unwrap()
 }
 
 /// A subscriber that drops nothing in these tests.

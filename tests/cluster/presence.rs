@@ -1,14 +1,14 @@
 //! Presence between nodes.
 
 use super::common::watch;
-use super::{Hub, PubSub, TOPIC, subscriber};
+use super::{Cloud, Hub, PubSub, TOPIC, subscriber};
 use fanfare::Subscriber;
 use fanfare::presence::{BuildError, GossipOptions, Owner, Presence};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const ROOM: &str = "room:1";
+pub const ROOM: &str = "room:1";
 
 /// Everything is told soon, and nobody is waited for long.
 fn options() -> GossipOptions {
@@ -23,21 +23,20 @@ fn options() -> GossipOptions {
 }
 
 /// A node with presence.
-struct Node {
-    presence: Presence,
+pub struct Node {
+    pub presence: Presence,
     /// Of what changes in the room, and of what is told of other nodes.
     room: Subscriber,
     nodes: Subscriber,
-    pubsub: PubSub,
+    pub pubsub: PubSub,
 }
 
 impl Node {
     fn new(hub: &Hub, name: &str) -> Self {
-        Node::with(hub, name, true)
+        Node::on(super::node(hub, name), true)
     }
 
-    fn with(hub: &Hub, name: &str, goodbye: bool) -> Self {
-        let pubsub = super::node(hub, name);
+    pub fn on(pubsub: PubSub, goodbye: bool) -> Self {
         let builder = Presence::builder().gossip(options()).goodbye(goodbye).diff_period(Duration::from_millis(1));
         let presence = builder.start(&pubsub).unwrap();
         let (room, nodes) = (subscriber(&pubsub, &[ROOM]), subscriber(&pubsub, &[TOPIC]));
@@ -56,7 +55,7 @@ impl Node {
     }
 
     /// Waits until it sees those keys, each as often as it is named: each change of what it sees is told.
-    fn wait_for(&mut self, keys: &[&str]) {
+    pub fn wait_for(&mut self, keys: &[&str]) {
         let mut expected = BTreeMap::<String, usize>::new();
         keys.iter().for_each(|key| *expected.entry((*key).to_owned()).or_default() += 1);
         self.wait_until(|node| {
@@ -73,7 +72,7 @@ impl Node {
     }
 
     /// Waits until this is told of a node.
-    fn wait_told(&mut self, event: &str, name: &str) {
+    pub fn wait_told(&mut self, event: &str, name: &str) {
         loop {
             let message = self.nodes.recv().unwrap();
             if message.event() == event {
@@ -87,74 +86,77 @@ impl Node {
 #[test]
 fn who_is_present_on_one_node_is_seen_on_all() {
     let _watch = watch();
-    let hub = Hub::new();
-    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| Node::new(&hub, name));
-    let (ann, ben) = (Owner::new(), Owner::new());
-    a.presence.track((&ann, ROOM), "ann", json!({ "n": 1 })).unwrap();
-    b.presence.track((&ben, ROOM), "ben", json!({})).unwrap();
-    let tab = Owner::new();
-    c.presence.track((&tab, ROOM), "ann", json!({})).unwrap();
-    for node in [&mut a, &mut b, &mut c] {
-        node.wait_for(&["ann", "ann", "ben"]);
-    }
-    assert_eq!(a.sees(), b.sees());
-    assert_eq!(a.sees(), c.sees());
+    Cloud::each(|cloud| {
+        let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| Node::on(cloud.node(name), true));
+        let (ann, ben) = (Owner::new(), Owner::new());
+        a.presence.track((&ann, ROOM), "ann", json!({ "n": 1 })).unwrap();
+        b.presence.track((&ben, ROOM), "ben", json!({})).unwrap();
+        let tab = Owner::new();
+        c.presence.track((&tab, ROOM), "ann", json!({})).unwrap();
+        for node in [&mut a, &mut b, &mut c] {
+            node.wait_for(&["ann", "ann", "ben"]);
+        }
+        assert_eq!(a.sees(), b.sees());
+        assert_eq!(a.sees(), c.sees());
 
-    // An update is one meta in the place of another, everywhere.
-    let old = b.presence.get_by_key(ROOM, "ann").unwrap().iter().map(|meta| meta.phx_ref()).collect::<Vec<_>>();
-    let new = a.presence.update((&ann, ROOM), "ann", json!({ "n": 2 })).unwrap();
-    b.wait_until(|b| b.sees()["ann"].iter().any(|meta| meta.contains(new.as_str())));
-    b.wait_for(&["ann", "ann", "ben"]);
-    let metas = b.presence.get_by_key(ROOM, "ann").unwrap();
-    let updated = metas.iter().find(|meta| meta.phx_ref() == new).unwrap();
-    assert!(updated.is_remote() && old.contains(&updated.phx_ref_prev().unwrap()));
-    assert!(!b.presence.get_by_key(ROOM, "ben").unwrap()[0].is_remote());
+        // An update is one meta in the place of another, everywhere.
+        let old = b.presence.get_by_key(ROOM, "ann").unwrap().iter().map(|meta| meta.phx_ref()).collect::<Vec<_>>();
+        let new = a.presence.update((&ann, ROOM), "ann", json!({ "n": 2 })).unwrap();
+        b.wait_until(|b| b.sees()["ann"].iter().any(|meta| meta.contains(new.as_str())));
+        b.wait_for(&["ann", "ann", "ben"]);
+        let metas = b.presence.get_by_key(ROOM, "ann").unwrap();
+        let updated = metas.iter().find(|meta| meta.phx_ref() == new).unwrap();
+        assert!(updated.is_remote() && old.contains(&updated.phx_ref_prev().unwrap()));
+        assert!(!b.presence.get_by_key(ROOM, "ben").unwrap()[0].is_remote());
 
-    drop(tab);
-    assert!(b.presence.untrack((&ben, ROOM), "ben"));
-    for node in [&mut a, &mut b, &mut c] {
-        node.wait_for(&["ann"]);
-    }
+        drop(tab);
+        assert!(b.presence.untrack((&ben, ROOM), "ben"));
+        for node in [&mut a, &mut b, &mut c] {
+            node.wait_for(&["ann"]);
+        }
+    });
 }
 
 #[test]
 fn a_node_that_comes_late_gets_all() {
     let _watch = watch();
-    let hub = Hub::new();
-    let mut a = Node::new(&hub, "a");
-    let owners: Vec<Owner> = (0..3_000).map(|_| Owner::new()).collect();
-    let meta = json!({ "text": "x".repeat(500) });
-    for (n, owner) in owners.iter().enumerate() {
-        a.presence.track((owner, ROOM), &n.to_string(), &meta).unwrap();
-    }
-    a.presence.flush().unwrap();
-    // More than one payload of the cluster can hold.
-    let mut b = Node::new(&hub, "b");
-    b.wait_until(|b| b.presence.count(ROOM) == 3_000);
-    assert_eq!(a.sees(), b.sees());
-    drop(owners);
-    b.wait_for(&[]);
-    a.wait_for(&[]);
+    Cloud::each(|cloud| {
+        let mut a = Node::on(cloud.node("a"), true);
+        let owners: Vec<Owner> = (0..3_000).map(|_| Owner::new()).collect();
+        let meta = json!({ "text": "x".repeat(500) });
+        for (n, owner) in owners.iter().enumerate() {
+            a.presence.track((owner, ROOM), &n.to_string(), &meta).unwrap();
+        }
+        a.presence.flush().unwrap();
+        // More than one payload of the cluster can hold.
+        let mut b = Node::on(cloud.node("b"), true);
+        b.wait_until(|b| b.presence.count(ROOM) == 3_000);
+        assert_eq!(a.sees(), b.sees());
+        drop(owners);
+        b.wait_for(&[]);
+        a.wait_for(&[]);
+    });
 }
 
 #[test]
 fn a_node_that_ends_in_order_leaves_at_once() {
     let _watch = watch();
-    let hub = Hub::new();
-    let (a, mut b) = (Node::new(&hub, "a"), Node::new(&hub, "b"));
-    let ann = Owner::new();
-    a.presence.track((&ann, ROOM), "ann", json!({})).unwrap();
-    b.wait_for(&["ann"]);
-    let Node { presence, pubsub, room, nodes } = a;
-    drop((presence, room, nodes));
-    b.wait_told("node_forgotten", "a");
-    b.wait_for(&[]);
-    pubsub.shutdown(Duration::from_secs(10)).unwrap();
-    // The next life of it is another node, and begins with nothing.
-    let a = Node::new(&hub, "a");
-    a.presence.track((&ann, ROOM), "again", json!({})).unwrap();
-    b.wait_for(&["again"]);
-    drop(a);
+    Cloud::each(|cloud| {
+        let (a, mut b) = (Node::on(cloud.node("a"), true), Node::on(cloud.node("b"), true));
+        let ann = Owner::new();
+        a.presence.track((&ann, ROOM), "ann", json!({})).unwrap();
+        b.wait_for(&["ann"]);
+        let Node { presence, pubsub, room, nodes } = a;
+        drop((presence, room, nodes));
+        b.wait_told("node_forgotten", "a");
+        b.wait_for(&[]);
+        pubsub.shutdown(Duration::from_secs(10)).unwrap();
+        // The next life of it is another node, and begins with nothing.
+        let a = Node::on(cloud.node("a"), true);
+        a.presence.track((&ann, ROOM), "again", json!({})).unwrap();
+        b.wait_for(&["again"]);
+        drop(a);
+    });
 }
 
 #[test]
@@ -194,7 +196,7 @@ fn a_node_that_falls_silent_leaves_and_comes_back_as_it_is() {
 fn a_node_that_crashes_is_gone_after_a_while() {
     let _watch = watch();
     let hub = Hub::new();
-    let a = Node::with(&hub, "a", false);
+    let a = Node::on(super::node(&hub, "a"), false);
     let mut b = Node::new(&hub, "b");
     let ann = Owner::new();
     a.presence.track((&ann, ROOM), "ann", json!({})).unwrap();

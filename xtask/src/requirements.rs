@@ -77,8 +77,15 @@ const PYTHON: Requirement = Requirement {
     ],
 };
 
+/// Nodes are bound by it.
+const NATS: Requirement = Requirement {
+    what: "nats-server",
+    detect: &["nats-server", "--version"],
+    install: &[&["apt-get", "update"], &["apt-get", "install", "-y", "--no-install-recommends", "nats-server"]],
+};
+
 /// Needed by `test`; besides the packages of [`crate::packages`].
-pub(crate) const TEST: &[Requirement] = &[NODE, NPM, CHROMIUM];
+pub(crate) const TEST: &[Requirement] = &[NODE, NPM, CHROMIUM, NATS];
 /// Needed by `conformance`.
 pub(crate) const CONFORMANCE: &[Requirement] = &[PYTHON];
 /// Needed by `loom`.
