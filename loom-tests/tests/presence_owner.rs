@@ -35,7 +35,7 @@ fn nothing_is_left_of_an_owner_that_has_ended() {
         comes.join().unwrap();
         goes.join().unwrap();
         assert_eq!(room.metas(), 0);
-        assert_eq!(add(&owner, &room, "c", 3).is_err(), true);
+        assert!(add(&owner, &room, "c", 3).is_err());
         drop(shard.close());
     });
 }

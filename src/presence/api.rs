@@ -333,6 +333,18 @@ impl Presence {
         if self.shared().signal.flush() { Ok(()) } else { Err(FlushError::Closed) }
     }
 
+    /// Ends it, for all its handles: what was not told yet is told, and other nodes are told goodbye
+    /// ([`Builder::goodbye`]). What is tracked from then on is told to nobody. Waits until that is done; on a worker's
+    /// thread it only begins. The drop of the last handle does the same, without waiting.
+    pub fn shutdown(&self) {
+        let signal = &self.shared().signal;
+        signal.stop();
+        if !crate::worker::outbox::on_worker() && !sealer::is_here() {
+            // It ends instead of being done.
+            signal.flush();
+        }
+    }
+
     /// What it has done so far.
     pub fn stats(&self) -> Stats {
         self.shared().stats()

@@ -6,10 +6,10 @@ import WebSocket from "ws";
 const WAIT_MS_MAX = 20_000;
 
 /** `promise`, or an error that names `what` did not come. The clock is a guard; no case passes because time passes. */
-export function within(promise, what) {
+export function within(promise, what, ms = WAIT_MS_MAX) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no ${what} within ${WAIT_MS_MAX / 1000} s`)), WAIT_MS_MAX);
+    timer = setTimeout(() => reject(new Error(`no ${what} within ${ms / 1000} s`)), ms);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
@@ -26,9 +26,9 @@ export class Log {
     if (waiting) waiting(item);
     else this.#items.push(item);
   }
-  take() {
+  take(ms = WAIT_MS_MAX) {
     if (this.#items.length > 0) return Promise.resolve(this.#items.shift());
-    return within(new Promise((resolve) => this.#waiting.push(resolve)), this.what);
+    return within(new Promise((resolve) => this.#waiting.push(resolve)), this.what, ms);
   }
   /** All that have come and were not taken. */
   rest() {

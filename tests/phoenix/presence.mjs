@@ -27,7 +27,7 @@ function present(library, tab, topic, payload = {}) {
   return { channel, presence, ...log, ok: outcome(channel.join(), `join of ${topic}`) };
 }
 
-async function joinedTo(...given) {
+export async function joinedTo(...given) {
   const room = present(...given);
   assert.equal((await room.ok).status, "ok");
   await room.synced.take();
@@ -43,7 +43,7 @@ async function until(is, what) {
 }
 
 /** Waits until the clients see what the server says. */
-async function agreed(server, topic, rooms) {
+export async function agreed(server, topic, rooms) {
   let is;
   const differs = ({ presence }) => JSON.stringify(viewOf(presence)) !== JSON.stringify(is);
   const agree = async () => {

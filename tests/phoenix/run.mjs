@@ -37,7 +37,7 @@ async function main() {
   let failed = 0;
   for (const client of clients) {
     if (!CLIENTS[client]) throw new Error(`no client ${client}`);
-    const library = { ...(await import(CLIENTS[client])), isOwn: client === "own" };
+    const library = { ...(await import(CLIENTS[client])), isOwn: client === "own", client };
     const server = await Server.start();
     for (const [name, run] of selected) {
       try {

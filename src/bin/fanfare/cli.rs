@@ -73,6 +73,22 @@ pub(crate) struct ServeOptions {
     #[arg(long, env = "FANFARE_DIFF_PERIOD", value_name = "SECONDS", default_value = "0.1", value_parser = seconds)]
     pub(crate) diff_period: Duration,
 
+    /// The NATS servers through which this node reaches others, such as `nats://127.0.0.1:4222`; several by commas
+    #[arg(long, env = "FANFARE_CLUSTER", value_name = "URL", requires = "node")]
+    pub(crate) cluster: Option<String>,
+
+    /// This node's name, which no other node of the cluster may have
+    #[arg(long, env = "FANFARE_NODE", value_name = "NAME")]
+    pub(crate) node: Option<String>,
+
+    /// What the cluster's subjects begin with: nodes with different ones do not see each other
+    #[arg(long, env = "FANFARE_CLUSTER_PREFIX", value_name = "PREFIX", default_value = "fanfare")]
+    pub(crate) cluster_prefix: String,
+
+    /// A file with certificates (PEM) that are trusted beside the system's; NATS is then reached by TLS alone
+    #[arg(long, env = "FANFARE_CLUSTER_CA", value_name = "FILE")]
+    pub(crate) cluster_ca: Option<PathBuf>,
+
     /// Mounts a WebSocket at `/echo` that sends everything back, for tests of the protocol
     #[arg(long, env = "FANFARE_ECHO")]
     pub(crate) echo: bool,

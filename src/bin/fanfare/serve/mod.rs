@@ -6,9 +6,10 @@ mod web;
 use crate::cli::ServeOptions;
 use channels::{Bench, Room, RoomOptions, UserChannel, Users};
 use fanfare::channel::{Endpoint, Limits, PatternError, Router};
+use fanfare::cluster::{self, Nats};
 use fanfare::net::server::{Echo, Options, Server};
 use fanfare::presence::Presence;
-use fanfare::{PubSub, Wait};
+use fanfare::{Context, Handler, HandlerSubscriber, Message, PubSub, SubscribeError, Wait};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write};
@@ -26,11 +27,18 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), String> {
     if let Some(workers) = options.workers {
         builder = builder.workers(workers.into());
     }
+    if let Some(node) = &options.node {
+        builder = builder.node(node);
+    }
+    if let Some(cluster) = cluster(options)? {
+        builder = builder.cluster(cluster);
+    }
     let pubsub = builder.build().map_err(|error| error.to_string())?;
+    let watching = watch_cluster(&pubsub).map_err(|error| error.to_string())?;
     let presence =
         Presence::builder().diff_period(options.diff_period).start(&pubsub).map_err(|error| error.to_string())?;
     let endpoint = endpoint(&pubsub, &presence, options).map_err(|error| error.to_string())?;
-    let web = web::Web::new(endpoint.clone(), presence, options)?;
+    let web = web::Web::new(endpoint.clone(), presence.clone(), options)?;
     let mut server = Server::builder(endpoint)
         .options(server_options(options)?)
         .route(move |request, body| web.answer(request, body));
@@ -56,8 +64,39 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), String> {
     if left > 0 {
         eprintln!("fanfare: {left} connections had to be cut off");
     }
+    // What is said last goes to other nodes before the engine ends.
+    presence.shutdown();
+    drop(watching);
     pubsub.shutdown(Duration::from_secs(1)).map_err(|error| error.to_string())?;
     Ok(())
+}
+
+fn cluster(options: &ServeOptions) -> Result<Option<Nats>, String> {
+    let Some(servers) = &options.cluster else { return Ok(None) };
+    let nats = Nats::new(servers).and_then(|nats| nats.prefix(&options.cluster_prefix));
+    let mut nats = nats.map_err(|error| error.to_string())?;
+    if let Some(file) = &options.cluster_ca {
+        nats = nats.ca_file(file);
+    }
+    Ok(Some(nats))
+}
+
+/// Says what becomes of the cluster, and ends the program if an older node has its name.
+fn watch_cluster(pubsub: &PubSub) -> Result<HandlerSubscriber, SubscribeError> {
+    struct Watch;
+    impl Handler for Watch {
+        fn on_message(&mut self, message: &Message, _: &mut Context<'_>) {
+            let what = message.payload().json().map(String::from_utf8_lossy).unwrap_or_default();
+            eprintln!("fanfare: cluster: {} {what}", message.event());
+            if message.event() == "name_taken" {
+                eprintln!("fanfare: another node has this name and was there first");
+                std::process::exit(1);
+            }
+        }
+    }
+    let watch = pubsub.subscriber().handler(Watch)?;
+    watch.subscribe(cluster::TOPIC)?;
+    Ok(watch)
 }
 
 /// As many descriptors as this user may have: each connection takes one, and the usual limit is 1,024.

@@ -37,7 +37,7 @@ impl Web {
             "/" if reads => page(HTML, include_str!("../page/index.html")),
             "/chat.mjs" if reads => page(SCRIPT, include_str!("../page/chat.mjs")),
             "/fanfare.mjs" if reads => page(SCRIPT, include_str!("../page/fanfare.mjs")),
-            "/health" if reads => json_of(200, &json!({ "status": "ok" })),
+            "/health" if reads => json_of(200, &self.health()),
             "/admin/broadcast" if self.admin && request.method == "POST" => act(body, |what| {
                 let (topic, event) = (what["topic"].as_str()?, what["event"].as_str()?);
                 Some(self.endpoint.broadcast(topic, event.to_owned(), what["payload"].clone()))
@@ -57,6 +57,21 @@ impl Web {
             path if reads && path.starts_with("/assets/") => self.asset(path),
             _ => Response::new(404),
         }
+    }
+
+    /// It serves its own clients whatever becomes of the cluster, so that is told apart.
+    fn health(&self) -> Value {
+        let pubsub = self.endpoint.pubsub();
+        let Some(stats) = pubsub.cluster_stats() else { return json!({ "status": "ok" }) };
+        let cluster = json!({
+            "health": format!("{:?}", stats.health).to_lowercase(),
+            "why": stats.why,
+            "packets_sent": stats.packets_sent,
+            "packets_refused": stats.packets_refused,
+            "packets_received": stats.packets_received,
+            "packets_lost": stats.packets_lost,
+        });
+        json!({ "status": "ok", "node": pubsub.node(), "cluster": cluster })
     }
 
     /// A file below the folder of assets. Neither a path nor a link leads out of it.
