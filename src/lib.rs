@@ -35,6 +35,7 @@
 //!   see as it is and that is encoded at most once.
 //! - A [`Dispatcher`] lets one broadcast decide for each subscription.
 //! - [`presence`] knows who is online where, and tells what changes: `docs/presence.md` is the guide.
+//! - [`cluster`] binds several nodes: `docs/cluster.md` is the guide.
 //! - [`channel`] has channels for the `phoenix` client, sans I/O: `docs/channels.md` is the guide.
 //!
 //! # What it promises
@@ -45,7 +46,7 @@
 //! # Features
 //!
 //! `server`: workers can sleep in a poll, from which sockets wake them ([`Wait`]); and what goes over sockets, in the
-//! module `net`. `program` (default): what the `fanfare` program needs. Without default features the engine alone is
+//! module `net`. `nats`: nodes over NATS. `program` (default): what the `fanfare` program needs. Without default features the engine alone is
 //! built, with few dependencies.
 
 #![cfg_attr(

@@ -73,6 +73,10 @@ pub struct ClusterStats {
     pub packets_sent: u64,
     /// Packets that it has not.
     pub packets_refused: u64,
+    /// The bytes of those that it has.
+    pub bytes_sent: u64,
+    /// The bytes of all that has come.
+    pub bytes_received: u64,
     /// Packets of others that have come and were good.
     pub packets_received: u64,
     /// Packets of others that have not come, as far as gaps tell.
@@ -92,6 +96,8 @@ pub struct ClusterStats {
 #[derive(Debug, Default)]
 struct Counters {
     sent: AtomicU64,
+    bytes_sent: AtomicU64,
+    bytes_received: AtomicU64,
     refused: AtomicU64,
     received: AtomicU64,
     lost: AtomicU64,
@@ -271,6 +277,8 @@ impl Link {
             why: self.cluster.why(),
             packets_sent: of(&self.counters.sent),
             packets_refused: of(&self.counters.refused),
+            bytes_sent: of(&self.counters.bytes_sent),
+            bytes_received: of(&self.counters.bytes_received),
             packets_received: of(&self.counters.received),
             packets_lost: of(&self.counters.lost),
             packets_late: of(&self.counters.late),
@@ -494,11 +502,16 @@ impl Sending {
         *number += 1;
         let link = &*self.link;
         let packet = make(Sender { boot: link.boot, node: &link.node }, *number);
+        let bytes = packet.len() as u64;
         let taken = match to {
             To::Lane(lane) => link.cluster.publish(lane, packet),
             To::Node(node) => link.cluster.send(node, packet),
         };
-        count(if taken == Taken::Down { &link.counters.refused } else { &link.counters.sent }, 1);
+        if taken == Taken::Down {
+            return count(&link.counters.refused, 1);
+        }
+        count(&link.counters.sent, 1);
+        count(&link.counters.bytes_sent, bytes);
     }
 }
 
@@ -526,6 +539,7 @@ struct Door {
 impl Receiver for Door {
     fn receive(&self, lane: Option<u16>, payload: Bytes) {
         let Some(link) = self.link.upgrade() else { return };
+        count(&link.counters.bytes_received, payload.len() as u64);
         let sleeper = {
             let mut come = link.come.lock();
             if come.bytes > 0 && come.bytes + payload.len() > COME_BYTES_MAX {
