@@ -46,8 +46,8 @@
 //! # Features
 //!
 //! `server`: workers can sleep in a poll, from which sockets wake them ([`Wait`]); and what goes over sockets, in the
-//! module `net`. `nats`: nodes over NATS. `program` (default): what the `fanfare` program needs. Without default features the engine alone is
-//! built, with few dependencies.
+//! module `net`. `nats`: nodes over NATS. `program` (default): what the `fanfare` program needs. Without default
+//! features the engine and presence alone are built, with few dependencies.
 
 #![cfg_attr(
     fanfare_loom,

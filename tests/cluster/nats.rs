@@ -7,9 +7,11 @@ use fanfare::cluster::{Health, Nats};
 use fanfare::presence::Owner;
 use fanfare::{Payload, PubSub, Subscriber};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 #[path = "../common/nats.rs"]
 mod server;
@@ -192,4 +194,180 @@ fn who_is_not_admitted_says_so() {
     drop((a, b));
     let server = Server::start(&["--auth", "secret"]);
     assert_eq!(build("a", server.cluster().token("secret")).cluster_stats().unwrap().health, Health::Ready);
+}
+
+#[test]
+fn of_two_that_live_under_one_name_the_younger_is_told() {
+    let _watch = watch();
+    let server = Server::start(&[]);
+    let mut elder = Node::on(build("a", server.cluster()), true);
+    let mut other = Node::on(build("b", server.cluster()), true);
+    other.wait_told("node_up", "a");
+    let mut younger = Node::on(build("a", server.cluster()), true);
+    younger.wait_told("name_taken", "a");
+    assert!(younger.pubsub.cluster_stats().unwrap().is_name_taken);
+    assert!(!elder.pubsub.cluster_stats().unwrap().is_name_taken);
+    // The others heed the younger until it goes, and then the elder again.
+    let ann = Owner::new();
+    elder.presence.track((&ann, ROOM), "ann", json!({})).unwrap();
+    elder.wait_for(&["ann"]);
+    younger.presence.shutdown();
+    other.wait_for(&["ann"]);
+}
+
+/// Random faults for so many seconds, by a seed: more of them by `cargo xtask soak`.
+#[test]
+fn views_agree_after_whatever_has_befallen() {
+    let number_of = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let (seconds, seed) = (number_of("FANFARE_SOAK_SECONDS", 4), number_of("FANFARE_SOAK_SEED", 1));
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut soak = Soak::new(seed);
+    // In pieces, each of which must end well.
+    while Instant::now() < end {
+        let _watch = watch();
+        let piece = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < piece.min(end) {
+            soak.step();
+        }
+        soak.settle();
+    }
+    println!("seed {seed}: {}", soak.said());
+}
+
+/// Nodes, each by a link of its own, and what befalls them.
+struct Soak {
+    server: Server,
+    nodes: Vec<Life>,
+    random: u64,
+    lives: u64,
+    counts: [u64; 7],
+}
+
+struct Life {
+    name: String,
+    proxy: Proxy,
+    node: Node,
+    owner: Owner,
+    /// Numbers of broadcasts: which life, and which of its own.
+    said: u64,
+    heard: Subscriber,
+    last: BTreeMap<u64, u64>,
+}
+
+const LIFE: u64 = 1 << 32;
+
+impl Soak {
+    fn new(seed: u64) -> Self {
+        let server = Server::start(&[]);
+        let mut soak = Soak { server, nodes: Vec::new(), random: seed, lives: 0, counts: [0; 7] };
+        for name in ["a", "b", "c"] {
+            let proxy = Proxy::to(&soak.server);
+            let life = soak.live(name.to_owned(), proxy);
+            soak.nodes.push(life);
+        }
+        soak
+    }
+
+    fn live(&mut self, name: String, proxy: Proxy) -> Life {
+        self.lives += 1;
+        let goodbye = self.below(2) == 0;
+        let node = Node::on(build(&name, proxy.cluster()), goodbye);
+        let heard = subscriber(&node.pubsub, &["numbers"]);
+        Life { name, proxy, node, owner: Owner::new(), said: self.lives * LIFE, heard, last: BTreeMap::new() }
+    }
+
+    fn below(&mut self, below: u64) -> u64 {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 33) % below
+    }
+
+    fn step(&mut self) {
+        let (at, key, what) = (self.below(3) as usize, self.below(40).to_string(), self.below(400));
+        let life = &mut self.nodes[at];
+        let place = (&life.owner, ROOM);
+        let kind = match what {
+            0 => {
+                // It ends, by chance in order, and begins again under its name.
+                let old = self.nodes.remove(at);
+                let Life { name, proxy, node, .. } = old;
+                drop(node);
+                let life = self.live(name, proxy);
+                self.nodes.insert(at, life);
+                0
+            }
+            1 => {
+                self.server.kill();
+                self.server.restart();
+                1
+            }
+            2..=4 => {
+                life.proxy.cut();
+                2
+            }
+            5..=11 => {
+                self.nodes.iter().for_each(|life| life.proxy.heal());
+                3
+            }
+            12..=200 => {
+                drop(life.node.presence.track(place, &key, json!({ "n": what })));
+                4
+            }
+            201..=300 => {
+                life.node.presence.untrack(place, &key);
+                5
+            }
+            _ => {
+                life.said += 1;
+                life.node.pubsub.broadcast("numbers", "n", number(life.said)).unwrap();
+                6
+            }
+        };
+        self.counts[kind] += 1;
+        self.hear(at);
+        // Not faster than things happen.
+        drop(self.nodes[at].node.room.recv_timeout(Duration::from_millis(2)));
+    }
+
+    /// Of each publisher's life numbers come in order, each once at most.
+    fn hear(&mut self, at: usize) {
+        let Life { heard, last, .. } = &mut self.nodes[at];
+        while let Ok(message) = heard.try_recv() {
+            let number: u64 = message.payload().parse().unwrap();
+            let last = last.entry(number / LIFE).or_insert(0);
+            assert!(number > *last, "{number} behind {last}");
+            *last = number;
+        }
+    }
+
+    /// All heals; then all see just who is there.
+    fn settle(&mut self) {
+        self.nodes.iter().for_each(|life| life.proxy.heal());
+        let own = |life: &Life| -> Vec<(String, String)> {
+            let list = life.node.presence.list(ROOM);
+            let own = list.iter().flat_map(|(key, metas)| {
+                metas.filter(|meta| !meta.is_remote()).map(move |meta| (key.to_owned(), meta.json().to_owned()))
+            });
+            own.collect()
+        };
+        let mut truth: Vec<(String, String)> = self.nodes.iter().flat_map(own).collect();
+        truth.sort();
+        for life in &mut self.nodes {
+            life.node.wait_until(|node| {
+                let mut seen: Vec<(String, String)> = node
+                    .sees()
+                    .into_iter()
+                    .flat_map(|(key, metas)| metas.into_iter().map(move |meta| (key.clone(), meta)))
+                    .collect();
+                seen.sort();
+                seen == truth
+            });
+        }
+        (0..3).for_each(|at| self.hear(at));
+    }
+
+    fn said(&self) -> String {
+        let names = ["ends", "server killed", "cuts", "heals", "tracks", "untracks", "broadcasts"];
+        let all: Vec<String> = names.iter().zip(self.counts).map(|(name, count)| format!("{count} {name}")).collect();
+        all.join(", ")
+    }
 }

@@ -26,7 +26,7 @@ fn options() -> GossipOptions {
 pub struct Node {
     pub presence: Presence,
     /// Of what changes in the room, and of what is told of other nodes.
-    room: Subscriber,
+    pub room: Subscriber,
     nodes: Subscriber,
     pub pubsub: PubSub,
 }
@@ -44,7 +44,7 @@ impl Node {
     }
 
     /// Who is there, and by which refs.
-    fn sees(&self) -> BTreeMap<String, Vec<String>> {
+    pub fn sees(&self) -> BTreeMap<String, Vec<String>> {
         let list = self.presence.list(ROOM);
         let refs = list.iter().map(|(key, metas)| {
             let mut refs: Vec<String> = metas.map(|meta| meta.json().to_owned()).collect();
@@ -65,7 +65,7 @@ impl Node {
         });
     }
 
-    fn wait_until(&mut self, is: impl Fn(&Node) -> bool) {
+    pub fn wait_until(&mut self, is: impl Fn(&Node) -> bool) {
         while !is(self) {
             self.room.recv().unwrap();
         }

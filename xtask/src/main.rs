@@ -15,6 +15,7 @@ mod packages;
 mod requirements;
 mod shell;
 mod simulate;
+mod soak;
 mod testing;
 
 use std::process::ExitCode;
@@ -48,6 +49,9 @@ Commands:
   simulate [--seeds N] [--seed S]
                                  Run clusters of presences on a bad network, N schedules (default 20000), and print how
                                  many a second; a failure names its seed. --seed S shows that one step by step.
+  soak [--seconds N] [--seed S]  Run three nodes over a real nats-server for N seconds (default 300) with random faults: nodes
+                                 end and begin again, links are cut, the server is killed. Every ten seconds all heals,
+                                 and all must see the same. Not part of ci, which runs four seconds of it as a test.
   lint                           Formatting, clippy in every configuration, rustdoc and msrv.
   bench-smoke                    Run each benchmark once, small, to see that it works. Measures nothing.
   msrv                           Check the minimum supported Rust version: that all places state the same one, and,
@@ -98,6 +102,11 @@ fn dispatch(arguments: &[String]) -> Outcome {
             conformance::run(rest)
         }
         "load" => load::run(rest),
+        "soak" => {
+            let options = soak::Options::parse(rest)?;
+            requirements::install(requirements::SOAK)?;
+            soak::run(&options)
+        }
         "simulate" => simulate::run(&simulate::Options::parse(rest)?),
         "lint" => {
             nothing_more()?;

@@ -86,6 +86,8 @@ const NATS: Requirement = Requirement {
 
 /// Needed by `test`; besides the packages of [`crate::packages`].
 pub(crate) const TEST: &[Requirement] = &[NODE, NPM, CHROMIUM, NATS];
+/// Needed by `soak`.
+pub(crate) const SOAK: &[Requirement] = &[NATS];
 /// Needed by `conformance`.
 pub(crate) const CONFORMANCE: &[Requirement] = &[PYTHON];
 /// Needed by `loom`.
