@@ -49,9 +49,9 @@ Commands:
   simulate [--seeds N] [--seed S]
                                  Run clusters of presences on a bad network, N schedules (default 20000), and print how
                                  many a second; a failure names its seed. --seed S shows that one step by step.
-  soak [--seconds N] [--seed S]  Run three nodes over a real nats-server for N seconds (default 300) with random faults: nodes
-                                 end and begin again, links are cut, the server is killed. Every ten seconds all heals,
-                                 and all must see the same. Not part of ci, which runs four seconds of it as a test.
+  soak [--seconds N] [--seed S]  Run three nodes over a real nats-server for N seconds (default 300) with random faults:
+                                 nodes end and begin again, links are cut, the server is killed. Every ten seconds all
+                                 heals, and all must see the same. Not part of ci, which runs four seconds of it.
   lint                           Formatting, clippy in every configuration, rustdoc and msrv.
   bench-smoke                    Run each benchmark once, small, to see that it works. Measures nothing.
   msrv                           Check the minimum supported Rust version: that all places state the same one, and,
