@@ -14,7 +14,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use common::size;
-use fanfare::cluster::Cluster;
+use fanfare::cluster::{Cluster, Nats};
 use fanfare::presence::{GossipOptions, Owner, Presence};
 use fanfare::{Context, Handler, Message, Payload, PubSub, Subscriber};
 use futures_util::StreamExt;
@@ -23,11 +23,19 @@ use nats::Server;
 const ROUNDS: usize = 5;
 
 fn main() {
-    let server = Server::start(&[]);
+    let server = Server::start("");
     publisher(&server);
     throughput(&server);
     latency(&server);
     presence(&server);
+}
+
+fn url(server: &Server) -> String {
+    format!("nats://{}", server.address())
+}
+
+fn cluster(server: &Server) -> Nats {
+    Nats::builder(url(server)).build().unwrap()
 }
 
 fn node(name: &str, cluster: impl Cluster) -> PubSub {
@@ -59,7 +67,7 @@ fn publisher(server: &Server) {
         let builder = PubSub::builder().workers(1);
         let pubsub = match server {
             None => builder.build().unwrap(),
-            Some(server) => builder.node("publisher").cluster(server.cluster()).build().unwrap(),
+            Some(server) => builder.node("publisher").cluster(cluster(server)).build().unwrap(),
         };
         let count = Arc::new(AtomicU64::new(0));
         let handler = pubsub.subscriber().handler(Count(count)).unwrap();
@@ -84,7 +92,7 @@ fn publisher(server: &Server) {
 /// Messages a second from node to node; and from one bare client to another, with its own batches.
 fn throughput(server: &Server) {
     let count = size(200_000) as u64;
-    let [a, b] = ["from", "to"].map(|name| node(name, server.cluster()));
+    let [a, b] = ["from", "to"].map(|name| node(name, cluster(server)));
     let got = Arc::new(AtomicU64::new(0));
     let handler = b.subscriber().handler(Count(got.clone())).unwrap();
     handler.subscribe("t").unwrap();
@@ -121,10 +129,10 @@ fn runtime() -> tokio::runtime::Runtime {
 fn bare_throughput(server: &Server, count: u64) -> f64 {
     let (ready, is_ready) = channel();
     let got = Arc::new(AtomicU64::new(0));
-    let (url, counted) = (server.url(), got.clone());
+    let (address, counted) = (url(server), got.clone());
     let reader = std::thread::spawn(move || {
         runtime().block_on(async move {
-            let client = async_nats::connect(url).await.unwrap();
+            let client = async_nats::connect(address).await.unwrap();
             let mut messages = client.subscribe("bare").await.unwrap();
             client.flush().await.unwrap();
             ready.send(()).unwrap();
@@ -137,7 +145,7 @@ fn bare_throughput(server: &Server, count: u64) -> f64 {
     let body = payload();
     let body = body.bytes().unwrap();
     runtime().block_on(async {
-        let client = async_nats::connect(server.url()).await.unwrap();
+        let client = async_nats::connect(url(server)).await.unwrap();
         client.flush().await.unwrap();
         let begin = Instant::now();
         for n in 0..count {
@@ -165,7 +173,7 @@ fn latency(server: &Server) {
         }
     }
     let rounds = size(5_000);
-    let [a, b] = ["asks", "answers"].map(|name| node(name, server.cluster()));
+    let [a, b] = ["asks", "answers"].map(|name| node(name, cluster(server)));
     let echo = b.subscriber().handler(Echo).unwrap();
     echo.subscribe("questions").unwrap();
     b.flush().unwrap();
@@ -178,11 +186,11 @@ fn latency(server: &Server) {
         answers.recv().unwrap();
         ours.push(begin.elapsed().as_secs_f64() * 1e6);
     }
-    let url = server.url();
+    let address = url(server);
     let (ready, is_ready) = channel();
     let echo = std::thread::spawn(move || {
         runtime().block_on(async move {
-            let client = async_nats::connect(url).await.unwrap();
+            let client = async_nats::connect(address).await.unwrap();
             let mut questions = client.subscribe("questions").await.unwrap();
             client.flush().await.unwrap();
             ready.send(()).unwrap();
@@ -196,7 +204,7 @@ fn latency(server: &Server) {
     is_ready.recv().unwrap();
     let mut bare = Vec::new();
     runtime().block_on(async {
-        let client = async_nats::connect(server.url()).await.unwrap();
+        let client = async_nats::connect(url(server)).await.unwrap();
         let mut answers = client.subscribe("answers").await.unwrap();
         client.flush().await.unwrap();
         let body = payload();
@@ -220,7 +228,7 @@ fn presence(server: &Server) {
     let count = size(100_000);
     let gossip = GossipOptions { broadcast_period: Duration::from_millis(100), ..GossipOptions::default() };
     let start = |pubsub: &PubSub| Presence::builder().gossip(gossip.clone()).start(pubsub).unwrap();
-    let a = node("has", server.cluster());
+    let a = node("has", cluster(server));
     let has = start(&a);
     let owners: Vec<Owner> = (0..count).map(|_| Owner::new()).collect();
     let meta = serde_json::json!({ "online_at": 1_700_000_000, "status": "online" });
@@ -229,7 +237,7 @@ fn presence(server: &Server) {
     }
     has.flush().unwrap();
     let begin = Instant::now();
-    let b = node("new", server.cluster());
+    let b = node("new", cluster(server));
     let new = start(&b);
     while new.count("room:lobby") < count {
         std::thread::yield_now();

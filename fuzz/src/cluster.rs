@@ -26,7 +26,7 @@ impl std::fmt::Debug for Door {
 
 impl Cluster for Door {
     fn start(&self, _: &str, receiver: Arc<dyn Receiver>) -> Result<(), StartError> {
-        self.0.set(receiver).map_err(|_| StartError("started twice".to_owned()))
+        self.0.set(receiver).map_err(|_| StartError::Started)
     }
 
     fn publish(&self, _: u16, _: Bytes) -> Taken {
@@ -37,7 +37,7 @@ impl Cluster for Door {
         Taken::Sent
     }
 
-    fn payload_max(&self) -> usize {
+    fn payload_bytes_max(&self) -> usize {
         1 << 20
     }
 

@@ -1,200 +1,393 @@
-//! Several nodes in one process.
+//! A transport in one process: nodes that join one hub reach each other. For tests, and for several engines side by
+//! side.
+//!
+//! One thread, `fanfare-hub`, makes every call of every receiver, in the order of one queue. Who gets a payload is
+//! decided when it is published: the faults that are in force then count, not those at its delivery. Faults are made by
+//! hand and take effect before the call returns, so that a test decides what happens, and needs no time to pass.
 
-use super::{Cluster, Health, Receiver, StartError, Taken};
-use crate::sync::{Arc, Mutex, Text};
+use super::{Cluster, Health, LANES, PAYLOAD_BYTES_MAX, Receiver, StartError, Taken, caught, check_node};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, thread};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
+use std::collections::VecDeque;
+use std::io;
 use std::time::Instant;
 
-/// The longest payload, which is that of NATS by default.
-const PAYLOAD_BYTES_MAX: usize = 1 << 20;
-/// Bytes that are kept for a node that is cut off, as from it.
 const BUFFER_BYTES_MAX: usize = 8 << 20;
+/// What a payload counts for at least in a buffer.
+const PAYLOAD_BYTES_MIN: usize = 64;
 
-/// What binds nodes in one process: for tests, and where several engines in one process are to act as one.
-///
-/// Its faults are those of a network, when they are asked for.
-///
-/// ```
-/// use fanfare::PubSub;
-/// use fanfare::cluster::Hub;
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let hub = Hub::new();
-/// let left = PubSub::builder().node("left").cluster(hub.node()).build()?;
-/// let right = PubSub::builder().node("right").cluster(hub.node()).build()?;
-/// let mut subscriber = right.subscriber().build()?;
-/// subscriber.subscribe("news")?;
-/// left.broadcast("news", "hello", fanfare::Payload::json_bytes("{}"))?;
-/// assert_eq!(subscriber.recv()?.event(), "hello");
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Default)]
-pub struct Hub(Arc<Mutex<Nodes>>);
+/// Joins nodes in one process. Handles are cheap to clone; it lasts as long as one of them or of its nodes.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    owner: Arc<Owner>,
+}
 
-type Nodes = BTreeMap<Text, Node>;
+/// One node's place at a [`Hub`]. It is stopped when it is dropped.
+#[derive(Debug)]
+pub struct HubNode {
+    id: usize,
+    owner: Arc<Owner>,
+    buffer_bytes_max: usize,
+}
 
-/// A node that has been started.
+/// Keeps the thread running. Its drop ends it.
+#[derive(Debug)]
+struct Owner {
+    shared: Arc<Shared>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Told of every change that somebody may wait for: there is something to deliver, it is delivered, a buffer is
+    /// empty.
+    changed: Condvar,
+    payload_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By number, and never removed.
+    nodes: Vec<Node>,
+    calls: VecDeque<(usize, Call)>,
+    /// Whose receiver is being called.
+    calling: Option<usize>,
+    held: bool,
+    ended: bool,
+}
+
+#[derive(Default)]
 struct Node {
-    receiver: std::sync::Arc<dyn Receiver>,
-    is_cut: bool,
-    /// Payloads to it that are to be lost.
-    to_lose: u64,
-    /// What it has sent while it was cut off.
-    kept: VecDeque<(To, Bytes)>,
-    kept_bytes: usize,
+    name: String,
+    receiver: Option<Arc<dyn Receiver>>,
+    /// It has been started or stopped, and can't be started any more.
+    used: bool,
+    cut: bool,
+    lose: u64,
+    buffer: VecDeque<(To, Bytes)>,
+    buffer_bytes: usize,
 }
 
-#[derive(Clone)]
+/// Where a payload goes.
+#[derive(Debug, Clone)]
 enum To {
-    All(u16),
-    One(Text),
+    Lane(u16),
+    Node(Box<str>),
 }
 
-impl fmt::Debug for Hub {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.lock().keys()).finish()
-    }
+/// A call of a receiver.
+#[derive(Debug)]
+enum Call {
+    Receive(Option<u16>, Bytes),
+    Health(Health),
+    Lost,
 }
 
 impl Hub {
-    /// One without nodes.
-    pub fn new() -> Self {
-        Hub::default()
+    /// A hub without nodes.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no more threads.
+    pub fn new() -> io::Result<Hub> {
+        Hub::with_payload_bytes_max(PAYLOAD_BYTES_MAX)
     }
 
-    /// A place for one node.
-    pub fn node(&self) -> HubNode {
-        HubNode { hub: self.clone(), name: Mutex::new(None) }
+    /// A hub whose nodes take payloads of at most so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    ///
+    /// # Panics
+    ///
+    /// If that is over [`PAYLOAD_BYTES_MAX`].
+    pub fn with_payload_bytes_max(bytes: usize) -> io::Result<Hub> {
+        assert!(bytes <= PAYLOAD_BYTES_MAX, "no transport takes payloads of {bytes} bytes");
+        let shared =
+            Arc::new(Shared { state: Mutex::new(State::default()), changed: Condvar::new(), payload_bytes_max: bytes });
+        let of_thread = shared.clone();
+        let thread = thread::Builder::new().name("fanfare-hub".to_owned()).spawn(move || of_thread.deliver())?;
+        Ok(Hub { owner: Arc::new(Owner { shared, thread: Some(thread) }) })
     }
 
-    /// Cuts a node off. What it sends from now on is kept, up to 8 MiB; what is sent to it is lost.
-    pub fn cut(&self, node: &str) {
-        self.set_cut(node, true);
+    /// A place for one more node, to be started.
+    pub fn join(&self) -> HubNode {
+        let mut state = self.owner.shared.state.lock();
+        state.nodes.push(Node::default());
+        HubNode { id: state.nodes.len() - 1, owner: self.owner.clone(), buffer_bytes_max: BUFFER_BYTES_MAX }
     }
 
-    /// Ends that: what it has sent meanwhile is sent now.
-    pub fn heal(&self, node: &str) {
-        self.set_cut(node, false);
-    }
-
-    fn set_cut(&self, name: &str, is_cut: bool) {
-        let receiver = {
-            let mut nodes = self.0.lock();
-            let Some(node) = nodes.get_mut(name) else { return };
-            node.is_cut = is_cut;
-            let receiver = node.receiver.clone();
-            let kept = if is_cut { VecDeque::new() } else { std::mem::take(&mut node.kept) };
-            if !is_cut {
-                node.kept_bytes = 0;
-            }
-            kept.into_iter().for_each(|(to, payload)| deliver(&mut nodes, name, &to, &payload));
-            receiver
-        };
-        receiver.health(if is_cut { Health::Connecting } else { Health::Ready });
-    }
-
-    /// Loses the next payloads that are sent to a node.
-    pub fn lose(&self, node: &str, payloads: u64) {
-        if let Some(node) = self.0.lock().get_mut(node) {
-            node.to_lose += payloads;
+    /// Calls no receiver any more, until [`release`](Self::release): what is published is under way meanwhile. Returns
+    /// when the call that was being made, if one was, has returned.
+    pub fn hold(&self) {
+        let mut state = self.owner.shared.state.lock();
+        state.held = true;
+        if !self.owner.is_own_thread() {
+            self.owner.shared.wait(&mut state, |state| state.calling.is_none());
         }
     }
 
-    fn send(&self, from: &str, to: To, payload: Bytes) -> Taken {
-        let mut nodes = self.0.lock();
-        let Some(node) = nodes.get_mut(from) else { return Taken::Down };
-        if !node.is_cut {
-            // Under the lock: what one node sends keeps its order. Receivers do not block.
-            deliver(&mut nodes, from, &to, &payload);
-            return Taken::Sent;
-        }
-        if node.kept_bytes > 0 && node.kept_bytes + payload.len() > BUFFER_BYTES_MAX {
-            return Taken::Down;
-        }
-        node.kept_bytes += payload.len();
-        node.kept.push_back((to, payload));
-        Taken::Buffered
+    /// Calls receivers again, beginning with what is under way.
+    pub fn release(&self) {
+        self.owner.shared.state.lock().held = false;
+        self.owner.shared.changed.notify_all();
     }
-}
 
-fn deliver(nodes: &mut Nodes, from: &str, to: &To, payload: &Bytes) {
-    for (name, node) in nodes.iter_mut() {
-        let lane = match to {
-            To::All(lane) if **name != *from => Some(*lane),
-            To::One(to) if to == name => None,
-            _ => continue,
-        };
-        if node.is_cut {
-            continue;
+    /// Waits until nothing is under way: all receivers have returned from all calls that were due. Returns at once
+    /// while deliveries are [held](Self::hold), and when a receiver calls it.
+    pub fn settle(&self) {
+        if self.owner.is_own_thread() {
+            return;
         }
-        if node.to_lose > 0 {
-            node.to_lose -= 1;
-            continue;
-        }
-        node.receiver.receive(lane, payload.clone());
+        let mut state = self.owner.shared.state.lock();
+        self.owner.shared.wait(&mut state, |state| state.calling.is_none() && (state.held || state.calls.is_empty()));
     }
-}
-
-/// A place in a [`Hub`], for one engine.
-#[derive(Debug)]
-pub struct HubNode {
-    hub: Hub,
-    name: Mutex<Option<Text>>,
 }
 
 impl HubNode {
-    fn name(&self) -> Option<Text> {
-        self.name.lock().clone()
+    /// How many bytes may wait here while the link is cut: an empty buffer takes any payload, and each counts for at
+    /// least 64 bytes. The default is 8 MiB.
+    #[must_use]
+    pub fn buffer_bytes_max(mut self, bytes: usize) -> HubNode {
+        self.buffer_bytes_max = bytes;
+        self
+    }
+
+    /// Cuts the node's link: what others publish passes it by, and what it publishes waits in its buffer. What is under
+    /// way to it arrives.
+    pub fn cut(&self) {
+        self.with_state(|state| {
+            let node = &mut state.nodes[self.id];
+            if !std::mem::replace(&mut node.cut, true) && node.receiver.is_some() {
+                state.calls.push_back((self.id, Call::Health(connecting())));
+            }
+        });
+    }
+
+    /// Heals the link: what is in the buffer goes out first.
+    pub fn heal(&self) {
+        self.with_state(|state| {
+            let node = &mut state.nodes[self.id];
+            if !std::mem::replace(&mut node.cut, false) || node.receiver.is_none() {
+                return;
+            }
+            node.buffer_bytes = 0;
+            let buffer = std::mem::take(&mut node.buffer);
+            state.calls.push_back((self.id, Call::Health(Health::Ready)));
+            for (to, payload) in buffer {
+                state.pass(self.id, &to, &payload);
+            }
+        });
+    }
+
+    /// Loses so many of the payloads that come to this node next, and tells nobody. They add to those that it was to
+    /// lose before.
+    pub fn lose_next(&self, payloads: u64) {
+        self.with_state(|state| state.nodes[self.id].lose += payloads);
+    }
+
+    /// Tells this node's receiver that something was lost, as if it had been too slow.
+    pub fn tell_lost(&self) {
+        self.with_state(|state| state.calls.push_back((self.id, Call::Lost)));
+    }
+
+    fn with_state<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let result = change(&mut self.owner.shared.state.lock());
+        self.owner.shared.changed.notify_all();
+        result
+    }
+
+    fn take(&self, to: To, payload: Bytes) -> Taken {
+        let shared = &self.owner.shared;
+        if payload.len() > shared.payload_bytes_max {
+            return Taken::TooLong;
+        }
+        self.with_state(|state| {
+            let node = &mut state.nodes[self.id];
+            if node.receiver.is_none() {
+                return Taken::Down;
+            }
+            if !node.cut {
+                state.pass(self.id, &to, &payload);
+                return Taken::Sent;
+            }
+            let bytes = node.buffer_bytes + payload.len().max(PAYLOAD_BYTES_MIN);
+            if bytes > self.buffer_bytes_max && !node.buffer.is_empty() {
+                return Taken::Down;
+            }
+            node.buffer_bytes = bytes;
+            node.buffer.push_back((to, payload));
+            Taken::Buffered
+        })
     }
 }
 
 impl Cluster for HubNode {
-    /// # Errors
-    ///
-    /// There is a node of that name.
-    fn start(&self, node: &str, receiver: std::sync::Arc<dyn Receiver>) -> Result<(), StartError> {
-        let name = Text::from(node);
-        let mut nodes = self.hub.0.lock();
-        if nodes.contains_key(node) {
-            return Err(StartError(format!("there is a node {node:?}")));
-        }
-        *self.name.lock() = Some(name.clone());
-        nodes.insert(name, Node { receiver, is_cut: false, to_lose: 0, kept: VecDeque::new(), kept_bytes: 0 });
-        Ok(())
+    fn start(&self, node: &str, receiver: Arc<dyn Receiver>) -> Result<(), StartError> {
+        check_node(node)?;
+        self.with_state(|state| {
+            let place = &mut state.nodes[self.id];
+            if std::mem::replace(&mut place.used, true) {
+                return Err(StartError::Started);
+            }
+            node.clone_into(&mut place.name);
+            place.receiver = Some(receiver);
+            let health = if place.cut { connecting() } else { Health::Ready };
+            state.calls.push_back((self.id, Call::Health(health)));
+            Ok(())
+        })
     }
 
     fn publish(&self, lane: u16, payload: Bytes) -> Taken {
-        self.name().map_or(Taken::Down, |name| self.hub.send(&name, To::All(lane), payload))
+        assert!(lane < LANES, "there is no lane {lane}");
+        self.take(To::Lane(lane), payload)
     }
 
     fn send(&self, node: &str, payload: Bytes) -> Taken {
-        self.name().map_or(Taken::Down, |name| self.hub.send(&name, To::One(node.into()), payload))
+        self.take(To::Node(node.into()), payload)
     }
 
-    fn payload_max(&self) -> usize {
-        PAYLOAD_BYTES_MAX
+    fn payload_bytes_max(&self) -> usize {
+        self.owner.shared.payload_bytes_max
     }
 
     fn health(&self) -> Health {
-        let name = self.name();
-        match name.and_then(|name| self.hub.0.lock().get(&name).map(|node| node.is_cut)) {
-            Some(true) => Health::Connecting,
-            Some(false) => Health::Ready,
-            None => Health::Stopped,
+        let state = self.owner.shared.state.lock();
+        let node = &state.nodes[self.id];
+        match (&node.receiver, node.cut) {
+            (None, _) => Health::Stopped,
+            (Some(_), true) => connecting(),
+            (Some(_), false) => Health::Ready,
         }
     }
 
-    /// Nothing waits, unless the node is cut off.
-    fn flush(&self, _: Instant) -> bool {
-        self.health() == Health::Ready
+    fn flush(&self, deadline: Instant) -> bool {
+        if self.owner.is_own_thread() {
+            return false;
+        }
+        let mut state = self.owner.shared.state.lock();
+        while state.nodes[self.id].receiver.is_some() && !state.nodes[self.id].buffer.is_empty() {
+            if self.owner.shared.changed.wait_until(&mut state, deadline).timed_out() {
+                return false;
+            }
+        }
+        state.nodes[self.id].receiver.is_some()
     }
 
     fn stop(&self) {
-        if let Some(name) = self.name.lock().take() {
-            self.hub.0.lock().remove(&name);
+        let shared = &self.owner.shared;
+        let mut state = shared.state.lock();
+        let node = &mut state.nodes[self.id];
+        node.used = true;
+        let receiver = node.receiver.take();
+        let buffer = std::mem::take(&mut node.buffer);
+        state.calls.retain(|(id, _)| *id != self.id);
+        shared.changed.notify_all();
+        if !self.owner.is_own_thread() {
+            shared.wait(&mut state, |state| state.calling != Some(self.id));
         }
+        // Without the lock: a receiver's drop is code of somebody else.
+        drop(state);
+        drop((receiver, buffer));
+    }
+}
+
+impl Drop for HubNode {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Owner {
+    fn is_own_thread(&self) -> bool {
+        self.thread.as_ref().is_some_and(|own| own.thread().id() == thread::current().id())
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.state.lock().ended = true;
+        self.shared.changed.notify_all();
+        // A receiver may hold the last handle; its thread can't wait for itself.
+        if !self.is_own_thread()
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn wait(&self, state: &mut MutexGuard<'_, State>, mut until: impl FnMut(&State) -> bool) {
+        while !until(state) {
+            self.changed.wait(state);
+        }
+    }
+
+    /// The thread: makes the calls that are due, until the hub ends.
+    fn deliver(&self) {
+        let mut state = self.state.lock();
+        loop {
+            self.wait(&mut state, |state| state.ended || !state.held && !state.calls.is_empty());
+            if state.ended {
+                return;
+            }
+            let (id, call) = state.calls.pop_front().expect("waited for it");
+            if let Some(receiver) = state.nodes[id].receiver.clone() {
+                state.calling = Some(id);
+                drop(state);
+                caught(|| match call {
+                    Call::Receive(lane, payload) => receiver.receive(lane, payload),
+                    Call::Health(health) => receiver.health(health),
+                    Call::Lost => receiver.lost(),
+                });
+                // Before the call counts as returned: `stop` then leaves no reference behind.
+                caught(|| drop(receiver));
+                state = self.state.lock();
+                state.calling = None;
+            }
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl State {
+    /// Puts a payload on its way to those that it reaches.
+    fn pass(&mut self, from: usize, to: &To, payload: &Bytes) {
+        for (id, node) in self.nodes.iter_mut().enumerate() {
+            let lane = match to {
+                To::Lane(lane) => Some(*lane),
+                To::Node(name) if **name == node.name => None,
+                To::Node(_) => continue,
+            };
+            if id == from || node.cut || node.receiver.is_none() {
+                continue;
+            }
+            if node.lose > 0 {
+                node.lose -= 1;
+            } else {
+                self.calls.push_back((id, Call::Receive(lane, payload.clone())));
+            }
+        }
+    }
+}
+
+fn connecting() -> Health {
+    Health::Connecting { why: "the link is cut".to_owned() }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Node { name, receiver, used: _, cut, lose, buffer, buffer_bytes } = self;
+        f.debug_struct("Node")
+            .field("name", name)
+            .field("is_running", &receiver.is_some())
+            .field("cut", cut)
+            .field("lose", lose)
+            .field("buffer", &buffer.len())
+            .field("buffer_bytes", buffer_bytes)
+            .finish()
     }
 }

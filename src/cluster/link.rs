@@ -67,8 +67,6 @@ pub struct Loss {
 pub struct ClusterStats {
     /// How the cluster is.
     pub health: Health,
-    /// Why it is not ready, for people.
-    pub why: Option<String>,
     /// Packets that the cluster has taken.
     pub packets_sent: u64,
     /// Packets that it has not.
@@ -122,6 +120,7 @@ pub(crate) struct Link {
     boot: u64,
     out: Mutex<Out>,
     come: Mutex<Come>,
+    /// A number for it: publishers look at it.
     health: AtomicU32,
     counters: Counters,
     /// Who takes gossip of presences.
@@ -206,7 +205,7 @@ impl Link {
             boot,
             out: Mutex::new(Out { lanes, ..Out::default() }),
             come: Mutex::new(Come::default()),
-            health: AtomicU32::new(number_of(Health::Connecting)),
+            health: AtomicU32::new(CONNECTING),
             counters: Counters::default(),
             gossip: Mutex::new(None),
             engine: OnceLock::new(),
@@ -227,21 +226,30 @@ impl Link {
             self.threads.lock().push(spawn("fanfare-out", Box::new(move || sending.run()))?);
             Ok(())
         };
-        let started = start().map_err(|error| StartError(error.to_string()));
+        let started = start().map_err(StartError::Spawn);
         let started = started.and_then(|()| {
             let receiver = Door { link: Arc::downgrade(self) };
             self.cluster.start(&self.node, std::sync::Arc::new(receiver))
         });
         if started.is_err() {
-            self.stop();
+            // It may be another engine's.
+            self.end(|| {});
         } else {
-            self.health.store(number_of(self.cluster.health()), Ordering::Relaxed);
+            self.health.store(number_of(&self.cluster.health()), Ordering::Relaxed);
         }
         started
     }
 
     /// Sends what has been taken, and ends. Not for the link's own threads.
     pub(crate) fn stop(&self) {
+        self.end(|| {
+            self.cluster.flush(Instant::now() + FAREWELL);
+            self.cluster.stop();
+        });
+    }
+
+    /// Ends the threads; `stop` comes between the last packet out and the last in.
+    fn end(&self, stop: impl FnOnce()) {
         let sleeper = {
             let mut out = self.out.lock();
             if std::mem::replace(&mut out.stop, true) {
@@ -258,9 +266,8 @@ impl Link {
         }
         // A panic there is a bug, told by the hook.
         let _ = sending.map(thread::JoinHandle::join);
-        self.cluster.flush(Instant::now() + FAREWELL);
-        self.cluster.stop();
-        self.health.store(number_of(Health::Stopped), Ordering::Relaxed);
+        stop();
+        self.health.store(STOPPED, Ordering::Relaxed);
         let sleeper = {
             let mut come = self.come.lock();
             come.stop = true;
@@ -273,8 +280,7 @@ impl Link {
     pub(crate) fn stats(&self) -> ClusterStats {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         ClusterStats {
-            health: self.health(),
-            why: self.cluster.why(),
+            health: self.cluster.health(),
             packets_sent: of(&self.counters.sent),
             packets_refused: of(&self.counters.refused),
             bytes_sent: of(&self.counters.bytes_sent),
@@ -286,14 +292,6 @@ impl Link {
             packets_overflowed: of(&self.counters.overflowed),
             broadcasts_received: of(&self.counters.broadcasts),
             is_name_taken: self.is_name_taken.load(Ordering::Relaxed),
-        }
-    }
-
-    fn health(&self) -> Health {
-        match self.health.load(Ordering::Relaxed) {
-            0 => Health::Ready,
-            1 => Health::Connecting,
-            _ => Health::Stopped,
         }
     }
 
@@ -313,7 +311,7 @@ impl Link {
     /// Sends gossip to other nodes. It is not kept while the cluster is away: when that is back it would tell of times
     /// that are over, and what is missing is asked for.
     pub(crate) fn gossip(&self, to: To<'_>, bytes: &[u8]) -> Taking {
-        if self.health() != Health::Ready {
+        if self.health.load(Ordering::Relaxed) != READY {
             return Taking::Down;
         }
         self.append(to, bytes.len(), |to| wire::gossip(to, bytes))
@@ -364,10 +362,10 @@ impl Link {
     }
 
     fn append(&self, to: To<'_>, bytes: usize, record: impl FnOnce(&mut Vec<u8>)) -> Taking {
-        let taking = match self.health() {
-            Health::Ready => Taking::Sent,
-            Health::Connecting => Taking::Buffered,
-            Health::Stopped => return Taking::Down,
+        let taking = match self.health.load(Ordering::Relaxed) {
+            READY => Taking::Sent,
+            CONNECTING => Taking::Buffered,
+            _ => return Taking::Down,
         };
         let sleeper = {
             let mut out = self.out.lock();
@@ -393,11 +391,15 @@ impl Link {
     }
 }
 
-fn number_of(health: Health) -> u32 {
+const READY: u32 = 0;
+const CONNECTING: u32 = 1;
+const STOPPED: u32 = 2;
+
+fn number_of(health: &Health) -> u32 {
     match health {
-        Health::Ready => 0,
-        Health::Connecting => 1,
-        Health::Stopped => 2,
+        Health::Ready => READY,
+        Health::Connecting { .. } => CONNECTING,
+        Health::Stopped => STOPPED,
     }
 }
 
@@ -467,7 +469,7 @@ impl Sending {
     /// Makes packets of records, as few as may be.
     fn send(&mut self, to: To<'_>, batch: &Batch) {
         let node_bytes = self.link.node.len();
-        let room = self.link.cluster.payload_max().saturating_sub(HEAD_BYTES + node_bytes).max(1);
+        let room = self.link.cluster.payload_bytes_max().saturating_sub(HEAD_BYTES + node_bytes).max(1);
         let (mut begin, mut end) = (0, 0);
         for &next in &batch.ends {
             if next - begin > room && end > begin {
@@ -507,7 +509,7 @@ impl Sending {
             To::Lane(lane) => link.cluster.publish(lane, packet),
             To::Node(node) => link.cluster.send(node, packet),
         };
-        if taken == Taken::Down {
+        if matches!(taken, Taken::Down | Taken::TooLong) {
             return count(&link.counters.refused, 1);
         }
         count(&link.counters.sent, 1);
@@ -555,7 +557,7 @@ impl Receiver for Door {
 
     fn health(&self, health: Health) {
         let Some(link) = self.link.upgrade() else { return };
-        link.health.store(number_of(health), Ordering::Relaxed);
+        link.health.store(number_of(&health), Ordering::Relaxed);
         link.tell("health", typed(health));
     }
 

@@ -1,7 +1,8 @@
 //! Several nodes: what carries broadcasts and presences from one to the others.
 //!
-//! A [`Cluster`] is an engine that exists, such as NATS, behind a small trait. What is above it is the same for all:
-//! what a node broadcasts goes to its own subscribers first, at full speed, and then to the others in packets
+//! A [`Cluster`] is what carries bytes between nodes: [`Hub`] joins nodes in one process, for tests and for several
+//! engines side by side; `Nats` (feature `nats`) joins processes over a NATS server. What is above it is the same for
+//! all: what a node broadcasts goes to its own subscribers first, at full speed, and then to the others in packets
 //! ([`Builder::cluster`](crate::Builder::cluster)).
 //!
 //! # What is promised between nodes
@@ -14,6 +15,21 @@
 //!   on this node's topic [`TOPIC`].
 //! - An [`Outcome`](crate::Outcome) says what the cluster has made of a broadcast: `Sent`, `Buffered`, `ClusterDown`.
 //!   `Sent` means that it is on its way, not that it has come.
+//!
+//! # What a cluster promises
+//!
+//! It knows nodes by their names and payloads by their bytes.
+//!
+//! Order: what one node publishes on one lane, one call after the other has returned, comes to each other node in that
+//! order, or is missing. The same holds for what one node sends to one other. There is no order between lanes, nor
+//! between what is published and what is sent, nor between nodes.
+//!
+//! Delivery: at most once. A payload is lost when the link of its sender or of its receiver breaks while it is under
+//! way, when its receiver has no link while it passes, or when its receiver is too slow for the engine below. Only in
+//! the last case [`Receiver::lost`] may tell.
+//!
+//! It does not promise that a payload does not come back to the node that published it: whoever is above drops those.
+//! Two nodes of one name both get what is sent to that name. Nothing says who the other nodes are.
 
 mod hub;
 mod link;
@@ -22,98 +38,206 @@ mod nats;
 pub(crate) mod wire;
 
 pub use hub::{Hub, HubNode};
-
 pub use link::{ClusterStats, Loss, TOPIC};
 pub(crate) use link::{Link, RECORD_BYTES_MAX, To, lane_of};
 #[cfg(feature = "nats")]
-pub use nats::{Nats, NatsError};
+pub use nats::{Nats, NatsBuilder, NatsError};
 pub use wire::WireError;
 
 use crate::sync::Arc;
 use bytes::Bytes;
 use std::fmt;
+use std::io;
 use std::time::Instant;
 
-/// Lanes of a cluster. What is broadcast on a topic goes by one lane, the same on every node.
+/// How many lanes there are. They are numbered from 0.
 pub const LANES: u16 = 64;
 
-/// What carries bytes between nodes: at most once, each node's payloads of one lane in order, or missing.
+/// Longest name of a node, in bytes of UTF-8. It has at least one.
+pub const NODE_BYTES_MAX: usize = 255;
+
+/// The longest payload that any transport takes, in bytes; some take less.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+/// What carries bytes between nodes.
+///
+/// It calls its [`Receiver`] from a thread of its own, one call at a time. All its methods may be called from any
+/// thread, those of the receiver's calls included, but for [`flush`](Self::flush), which there returns false.
 pub trait Cluster: fmt::Debug + Send + Sync + 'static {
-    /// Begins to receive. Called once, before anything else. It returns when whatever others publish from now on comes
-    /// here, or at once if the engine can't be reached: it then goes on trying, and tells [`Receiver::health`].
+    /// Begins to receive as the node of that name. When it returns and [`health`](Self::health) is `Ready`, whatever
+    /// others publish or send from then on comes here. If the engine below cannot be reached it returns all the same,
+    /// within a few seconds, and goes on trying: health is `Connecting` meanwhile.
+    ///
+    /// To be called once; after an error, again.
     ///
     /// # Errors
     ///
-    /// [`StartError`]: it can't ever work.
+    /// [`StartError`]: it has not started, and nothing is received.
     fn start(&self, node: &str, receiver: Arc<dyn Receiver>) -> Result<(), StartError>;
 
-    /// Sends to all other nodes; that it comes back to this one does no harm. Never blocks. `lane` is below [`LANES`].
+    /// To all other nodes. Never waits. The wake of a thread is its highest price.
+    ///
+    /// # Panics
+    ///
+    /// If `lane` is not below [`LANES`].
     fn publish(&self, lane: u16, payload: Bytes) -> Taken;
 
-    /// Sends to one node, or to nobody if there is none of that name. Never blocks.
+    /// To the node of that name. Never waits. If there is none it is lost, without harm.
     fn send(&self, node: &str, payload: Bytes) -> Taken;
 
-    /// The longest payload, in bytes.
-    fn payload_max(&self) -> usize;
+    /// The longest payload that is taken now, in bytes: at most [`PAYLOAD_BYTES_MAX`]. It may change at a reconnect;
+    /// what was taken before and is too long then is dropped.
+    fn payload_bytes_max(&self) -> usize;
 
     /// How it is.
     fn health(&self) -> Health;
 
-    /// Why it is not ready, for people, if it knows.
-    fn why(&self) -> Option<String> {
-        None
-    }
-
-    /// Waits until what was taken before has left, until `deadline` at most. Returns whether it has.
+    /// Waits until everything that was taken before has reached the engine below, at most until the deadline. Returns
+    /// whether it has. What a link lost as it broke counts as reached.
     fn flush(&self, deadline: Instant) -> bool;
 
-    /// Ends it: nothing is received any more when this returns.
+    /// Ends it for good: nothing is received any more when this returns, unless it is called by the receiver itself,
+    /// whose call is then the last. What was taken and has not left is dropped: [`flush`](Self::flush) first.
     fn stop(&self);
 }
 
-/// Takes what comes from other nodes. None of its calls blocks.
-pub trait Receiver: Send + Sync {
-    /// A payload has come: by a lane, or (`None`) to this node alone. Each lane's come in order, one at a time.
-    fn receive(&self, lane: Option<u16>, payload: Bytes);
+/// So that whoever gives it to an engine keeps a handle.
+impl<C: Cluster + ?Sized> Cluster for Arc<C> {
+    fn start(&self, node: &str, receiver: Arc<dyn Receiver>) -> Result<(), StartError> {
+        (**self).start(node, receiver)
+    }
 
-    /// The cluster's health has changed.
-    fn health(&self, health: Health);
+    fn publish(&self, lane: u16, payload: Bytes) -> Taken {
+        (**self).publish(lane, payload)
+    }
 
-    /// The cluster has dropped some of what came.
-    fn lost(&self);
-}
+    fn send(&self, node: &str, payload: Bytes) -> Taken {
+        (**self).send(node, payload)
+    }
 
-/// What became of a payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// On its way.
-    Sent,
-    /// Kept until the cluster is back.
-    Buffered,
-    /// Not taken: the buffer is full, or the cluster has been stopped.
-    Down,
-}
+    fn payload_bytes_max(&self) -> usize {
+        (**self).payload_bytes_max()
+    }
 
-/// How a cluster is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Health {
-    /// Connected; all lanes are received.
-    Ready,
-    /// Not connected, and trying.
-    Connecting,
-    /// Ended.
-    Stopped,
-}
+    fn health(&self) -> Health {
+        (**self).health()
+    }
 
-/// Why a cluster can't be started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StartError(pub String);
+    fn flush(&self, deadline: Instant) -> bool {
+        (**self).flush(deadline)
+    }
 
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+    fn stop(&self) {
+        (**self).stop();
     }
 }
 
-impl std::error::Error for StartError {}
+/// Where a transport hands over what it receives. Its calls must not block: they hold up all others. A panic in one is
+/// caught, and goes no further.
+pub trait Receiver: Send + Sync {
+    /// A payload has come: published on a lane, or, without one, sent to this node alone. Its bytes are those that
+    /// somebody put on the network, and may be anything. They may lie in a block with others, which lasts as long as
+    /// one of them: copy what is kept for long.
+    fn receive(&self, lane: Option<u16>, payload: Bytes);
+
+    /// Health is another one now. What others published between `Connecting` and `Ready` may be missing.
+    fn health(&self, health: Health) {
+        let _ = health;
+    }
+
+    /// The engine below knows that it dropped at least one payload, since this node was too slow to take it.
+    fn lost(&self) {}
+}
+
+/// What became of a payload that was to go to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Taken {
+    /// It is on its way.
+    Sent,
+    /// There is no link. It goes out when there is one, after everything that was buffered before it and before
+    /// everything that is published later, unless the transport is stopped before.
+    Buffered,
+    /// Refused: the buffer is full, or the transport is not running.
+    Down,
+    /// Refused: it is longer than [`payload_bytes_max`](Cluster::payload_bytes_max).
+    TooLong,
+}
+
+/// How a transport is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// It has a link; what is published goes out, and what others publish comes in.
+    Ready,
+    /// It has none, and tries to get one.
+    Connecting {
+        /// What stands in the way, for people to read. No secret is in it.
+        why: String,
+    },
+    /// It has not been started, or it has been stopped.
+    Stopped,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Health::Ready => f.write_str("ready"),
+            Health::Connecting { why } => write!(f, "connecting: {why}"),
+            Health::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+/// Why a transport did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A node's name has from 1 to [`NODE_BYTES_MAX`] bytes.
+    Node {
+        /// How many this one has.
+        bytes: usize,
+    },
+    /// It has been started before, or stopped.
+    Started,
+    /// The system gives no more threads, or no more of what a thread waits with.
+    Spawn(io::Error),
+    /// The engine below answered, and refuses the credentials; typically they are wrong or missing.
+    Refused(String),
+    /// The engine below answered, and there is no trust; typically its certificate is of an authority that is not
+    /// known here, or of another name.
+    Tls(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Node { bytes } => {
+                write!(f, "a node's name has from 1 to {NODE_BYTES_MAX} bytes, not {bytes}")
+            }
+            StartError::Started => f.write_str("the transport has been started before, or stopped"),
+            StartError::Spawn(error) => write!(f, "the transport has no thread: {error}"),
+            StartError::Refused(why) => write!(f, "the credentials are refused: {why}"),
+            StartError::Tls(why) => write!(f, "the connection is not to be trusted: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::Spawn(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+fn check_node(node: &str) -> Result<(), StartError> {
+    if (1..=NODE_BYTES_MAX).contains(&node.len()) { Ok(()) } else { Err(StartError::Node { bytes: node.len() }) }
+}
+
+/// Calls a receiver, which is code of somebody else.
+fn caught(call: impl FnOnce()) {
+    // The transport shares nothing with the call, so there is no state that a panic could leave half done.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
+}

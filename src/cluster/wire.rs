@@ -260,7 +260,10 @@ impl<'a> Reader<'a> {
                 }
                 let [topic, event, payload] = [self.u32()?, self.u32()?, self.u32()?].map(|length| length as usize);
                 let (topic, event) = (self.text(topic)?, self.text(event)?);
-                let payload = whole.slice_ref(self.take(payload)?);
+                let payload = self.take(payload)?;
+                // A subscriber may keep it for long, and with a slice all that has come with it.
+                let is_most = payload.len() > whole.len() / 2;
+                let payload = if is_most { whole.slice_ref(payload) } else { Bytes::copy_from_slice(payload) };
                 let payload = if flags & BINARY != 0 { Payload::Binary(payload) } else { Payload::Json(payload) };
                 Ok(Record::Broadcast { topic, event, payload, for_clients: flags & FOR_CLIENTS != 0 })
             }

@@ -221,9 +221,6 @@ impl Builder {
         if self.node.is_empty() {
             return Err(ConfigError::EmptyNode);
         }
-        if self.node.len() > 255 && self.cluster.is_some() {
-            return Err(ConfigError::NodeTooLong { bytes: self.node.len() });
-        }
         PubSub::start(Config {
             workers: self.workers,
             pin: self.pin,

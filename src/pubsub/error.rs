@@ -203,11 +203,6 @@ pub enum ConfigError {
     },
     /// The node's name is empty.
     EmptyNode,
-    /// The node's name has more than 255 bytes, and others are to know it.
-    NodeTooLong {
-        /// Its length.
-        bytes: usize,
-    },
     /// The cluster could not be started.
     Cluster(StartError),
     /// The system gave no thread, or no descriptor for its poll.
@@ -221,7 +216,6 @@ impl fmt::Display for ConfigError {
                 write!(f, "{option} is from {min} to {max}, not {given}")
             }
             ConfigError::EmptyNode => f.write_str("the node's name is empty"),
-            ConfigError::NodeTooLong { bytes } => write!(f, "the node's name has {bytes} bytes, and at most 255 fit"),
             ConfigError::Cluster(error) => write!(f, "the cluster could not be started: {error}"),
             ConfigError::Spawn(error) => write!(f, "a worker could not start: {error}"),
         }

@@ -8,8 +8,42 @@ mod broadcasts;
 mod nats;
 mod presence;
 
-use fanfare::cluster::{Cluster, Hub, Loss, TOPIC};
+use fanfare::cluster::{self, Cluster, HubNode, Loss, TOPIC};
 use fanfare::{Message, Outcome, Payload, PubSub, Subscriber};
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// A hub whose nodes are known by name, for their faults.
+struct Hub {
+    hub: cluster::Hub,
+    nodes: Mutex<HashMap<String, Arc<HubNode>>>,
+}
+
+impl Hub {
+    fn new() -> Self {
+        Hub { hub: cluster::Hub::new().unwrap(), nodes: Mutex::default() }
+    }
+
+    /// A place for a node.
+    fn join(&self, name: &str) -> Arc<HubNode> {
+        let node = Arc::new(self.hub.join());
+        self.nodes.lock().unwrap().insert(name.to_owned(), node.clone());
+        node
+    }
+
+    fn cut(&self, name: &str) {
+        self.nodes.lock().unwrap()[name].cut();
+    }
+
+    fn heal(&self, name: &str) {
+        self.nodes.lock().unwrap()[name].heal();
+    }
+
+    fn lose(&self, name: &str, payloads: u64) {
+        self.nodes.lock().unwrap()[name].lose_next(payloads);
+    }
+}
 
 /// What nodes may be bound by.
 enum Cloud {
@@ -23,21 +57,21 @@ impl Cloud {
     fn each(test: impl Fn(&Cloud)) {
         test(&Cloud::Hub(Hub::new()));
         #[cfg(feature = "nats")]
-        test(&Cloud::Nats(nats::Server::start(&[])));
+        test(&Cloud::Nats(nats::Server::start("")));
     }
 
     fn node(&self, name: &str) -> PubSub {
         match self {
             Cloud::Hub(hub) => node(hub, name),
             #[cfg(feature = "nats")]
-            Cloud::Nats(server) => build(name, server.cluster()),
+            Cloud::Nats(server) => build(name, nats::cluster(server)),
         }
     }
 }
 
 /// A node on a hub.
 fn node(hub: &Hub, name: &str) -> PubSub {
-    build(name, hub.node())
+    build(name, hub.join(name))
 }
 
 fn build(name: &str, cluster: impl Cluster) -> PubSub {

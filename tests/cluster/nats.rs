@@ -3,83 +3,37 @@
 use super::common::watch;
 use super::presence::{Node, ROOM};
 use super::{Outcome, TOPIC, build, number, numbers, subscriber};
-use fanfare::cluster::{Health, Nats};
+use fanfare::cluster::{Health, Nats, NatsBuilder, StartError};
 use fanfare::presence::Owner;
-use fanfare::{Payload, PubSub, Subscriber};
+use fanfare::{ConfigError, Payload, PubSub, Subscriber};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 #[path = "../common/nats.rs"]
 mod server;
 
-pub use server::Server;
+pub use server::{Proxy, Server};
 
-/// A link to a server that can be cut.
-struct Proxy {
-    address: SocketAddr,
-    links: Arc<Mutex<Links>>,
+/// A node's way to the server.
+pub fn cluster(server: &Server) -> Nats {
+    at(server.address())
 }
 
-#[derive(Default)]
-struct Links {
-    is_cut: bool,
-    open: Vec<TcpStream>,
+fn at(address: SocketAddr) -> Nats {
+    to(address).build().unwrap()
 }
 
-impl Proxy {
-    fn to(server: &Server) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, upstream) = (listener.local_addr().unwrap(), server.port);
-        let links = Arc::new(Mutex::new(Links::default()));
-        let known = links.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                let (client, mut links) = (client.unwrap(), known.lock().unwrap());
-                if links.is_cut {
-                    continue;
-                }
-                let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)) else { continue };
-                for (from, to) in [(&client, &server), (&server, &client)] {
-                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    std::thread::spawn(move || pass(from, to));
-                }
-                links.open.extend([client, server]);
-            }
-        });
-        Proxy { address, links }
-    }
-
-    fn cluster(&self) -> Nats {
-        Nats::new(&format!("nats://{}", self.address)).unwrap()
-    }
-
-    fn cut(&self) {
-        let mut links = self.links.lock().unwrap();
-        links.is_cut = true;
-        links.open.drain(..).for_each(|link| drop(link.shutdown(Shutdown::Both)));
-    }
-
-    fn heal(&self) {
-        self.links.lock().unwrap().is_cut = false;
-    }
+fn to(address: SocketAddr) -> NatsBuilder {
+    // Who is away comes back soon.
+    Nats::builder(format!("nats://{address}")).reconnect_delay_max(Duration::from_millis(50))
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream) {
-    let mut buffer = [0; 1 << 14];
-    while let Ok(count) = from.read(&mut buffer)
-        && count > 0
-        && to.write_all(&buffer[..count]).is_ok()
-    {}
-    drop(to.shutdown(Shutdown::Both));
-}
-
-/// Waits until a node is told of that health.
-fn wait_health(told: &mut Subscriber, health: Health) {
-    while told.recv().unwrap().downcast_ref() != Some(&health) {}
+/// Waits until a node is told that the server is there, or that it is away.
+fn wait_ready(told: &mut Subscriber, is_ready: bool) {
+    let is_it = |health: &Health| (*health == Health::Ready) == is_ready;
+    while !told.recv().unwrap().downcast_ref().is_some_and(is_it) {}
 }
 
 fn told(node: &PubSub) -> Subscriber {
@@ -89,23 +43,23 @@ fn told(node: &PubSub) -> Subscriber {
 #[test]
 fn what_is_broadcast_while_the_server_is_away_comes_when_it_is_back() {
     let _watch = watch();
-    let mut server = Server::start(&[]);
-    let [a, b] = ["a", "b"].map(|name| build(name, server.cluster()));
+    let mut server = Server::start("");
+    let [a, b] = ["a", "b"].map(|name| build(name, cluster(&server)));
     let (mut told_a, mut told_b) = (told(&a), told(&b));
     let (mut here, mut there) = (subscriber(&a, &["t"]), subscriber(&b, &["t"]));
     assert_eq!(a.broadcast("t", "n", number(0)).unwrap(), Outcome::Sent);
     assert_eq!(numbers(&mut there, 1), [0]);
     server.kill();
-    wait_health(&mut told_a, Health::Connecting);
-    wait_health(&mut told_b, Health::Connecting);
+    wait_ready(&mut told_a, false);
+    wait_ready(&mut told_b, false);
     for n in 1..=200 {
         assert_eq!(a.broadcast("t", "n", number(n)).unwrap(), Outcome::Buffered);
     }
     // Its own are served whatever becomes of the server.
     assert_eq!(numbers(&mut here, 201), (0..=200).collect::<Vec<_>>());
-    server.restart();
-    wait_health(&mut told_b, Health::Ready);
-    wait_health(&mut told_a, Health::Ready);
+    server.restart("");
+    wait_ready(&mut told_b, true);
+    wait_ready(&mut told_a, true);
     // Those that `b` could not be told yet are lost, and it knows how many; the rest comes in order.
     a.broadcast("t", "n", number(201)).unwrap();
     let mut got = vec![];
@@ -120,10 +74,10 @@ fn what_is_broadcast_while_the_server_is_away_comes_when_it_is_back() {
 #[test]
 fn a_node_starts_without_the_server() {
     let _watch = watch();
-    let mut server = Server::start(&[]);
+    let mut server = Server::start("");
     server.kill();
-    let a = build("a", server.cluster().buffer_bytes_max(10_000));
-    assert_eq!(a.cluster_stats().unwrap().health, Health::Connecting);
+    let a = build("a", to(server.address()).buffer_bytes_max(10_000).build().unwrap());
+    assert!(matches!(a.cluster_stats().unwrap().health, Health::Connecting { .. }));
     let mut told = told(&a);
     let mut here = subscriber(&a, &["t"]);
     let mut outcomes = Vec::new();
@@ -133,9 +87,9 @@ fn a_node_starts_without_the_server() {
     }
     assert_eq!(outcomes[0], Outcome::Buffered);
     assert_eq!(outcomes.last(), Some(&Outcome::ClusterDown), "the buffer is bounded");
-    server.restart();
-    wait_health(&mut told, Health::Ready);
-    let b = build("b", server.cluster());
+    server.restart("");
+    wait_ready(&mut told, true);
+    let b = build("b", cluster(&server));
     let mut there = subscriber(&b, &["u"]);
     assert_eq!(a.broadcast("u", "n", number(1)).unwrap(), Outcome::Sent);
     assert_eq!(numbers(&mut there, 1), [1]);
@@ -144,10 +98,10 @@ fn a_node_starts_without_the_server() {
 #[test]
 fn a_link_that_is_cut_heals_with_presences_as_they_are() {
     let _watch = watch();
-    let server = Server::start(&[]);
-    let proxy = Proxy::to(&server);
-    let mut a = Node::on(build("a", proxy.cluster()), true);
-    let mut b = Node::on(build("b", server.cluster()), true);
+    let server = Server::start("");
+    let proxy = Proxy::to(server.address());
+    let mut a = Node::on(build("a", at(proxy.address())), true);
+    let mut b = Node::on(build("b", cluster(&server)), true);
     let [ann, ben, cat] = [Owner::new(), Owner::new(), Owner::new()];
     a.presence.track((&ann, ROOM), "ann", json!({})).unwrap();
     a.presence.track((&ben, ROOM), "ben", json!({})).unwrap();
@@ -167,9 +121,9 @@ fn a_link_that_is_cut_heals_with_presences_as_they_are() {
 #[test]
 fn nodes_of_other_prefixes_are_not_seen() {
     let _watch = watch();
-    let server = Server::start(&[]);
-    let [a, b] = ["x", "y"].map(|prefix| build("a", server.cluster().prefix(prefix).unwrap()));
-    let c = build("b.*", server.cluster().prefix("x").unwrap());
+    let server = Server::start("");
+    let [a, b] = ["x", "y"].map(|prefix| build("a", to(server.address()).prefix(prefix).build().unwrap()));
+    let c = build("b.*", to(server.address()).prefix("x").build().unwrap());
     let (mut there, mut elsewhere) = (subscriber(&c, &["t"]), subscriber(&b, &["t"]));
     a.broadcast("t", "n", number(1)).unwrap();
     a.direct_broadcast("b.*", "t", "n", number(2)).unwrap();
@@ -181,29 +135,24 @@ fn nodes_of_other_prefixes_are_not_seen() {
 }
 
 #[test]
-fn who_is_not_admitted_says_so() {
+fn who_is_not_admitted_does_not_start() {
     let _watch = watch();
-    let server = Server::start(&["--user", "me", "--pass", "secret"]);
-    let a = build("a", server.cluster().user("me", "secret"));
+    let server = Server::start("authorization { user: me, password: secret }");
+    let as_me = |password: &str| to(server.address()).user_and_password("me", password).build().unwrap();
+    let a = build("a", as_me("secret"));
     assert_eq!(a.cluster_stats().unwrap().health, Health::Ready);
-    let b = build("b", server.cluster().user("me", "wrong"));
-    let stats = b.cluster_stats().unwrap();
-    assert_eq!(stats.health, Health::Connecting);
-    let why = stats.why.unwrap_or_default();
-    assert!(why.to_lowercase().contains("authorization"), "{why}");
-    drop((a, b));
-    let server = Server::start(&["--auth", "secret"]);
-    assert_eq!(build("a", server.cluster().token("secret")).cluster_stats().unwrap().health, Health::Ready);
+    let refused = PubSub::builder().node("b").cluster(as_me("wrong")).build().unwrap_err();
+    assert!(matches!(refused, ConfigError::Cluster(StartError::Refused(_))), "{refused}");
 }
 
 #[test]
 fn of_two_that_live_under_one_name_the_younger_is_told() {
     let _watch = watch();
-    let server = Server::start(&[]);
-    let mut elder = Node::on(build("a", server.cluster()), true);
-    let mut other = Node::on(build("b", server.cluster()), true);
+    let server = Server::start("");
+    let mut elder = Node::on(build("a", cluster(&server)), true);
+    let mut other = Node::on(build("b", cluster(&server)), true);
     other.wait_told("node_up", "a");
-    let mut younger = Node::on(build("a", server.cluster()), true);
+    let mut younger = Node::on(build("a", cluster(&server)), true);
     younger.wait_told("name_taken", "a");
     assert!(younger.pubsub.cluster_stats().unwrap().is_name_taken);
     assert!(!elder.pubsub.cluster_stats().unwrap().is_name_taken);
@@ -258,10 +207,10 @@ const LIFE: u64 = 1 << 32;
 
 impl Soak {
     fn new(seed: u64) -> Self {
-        let server = Server::start(&[]);
+        let server = Server::start("");
         let mut soak = Soak { server, nodes: Vec::new(), random: seed, lives: 0, counts: [0; 7] };
         for name in ["a", "b", "c"] {
-            let proxy = Proxy::to(&soak.server);
+            let proxy = Proxy::to(soak.server.address());
             let life = soak.live(name.to_owned(), proxy);
             soak.nodes.push(life);
         }
@@ -271,7 +220,7 @@ impl Soak {
     fn live(&mut self, name: String, proxy: Proxy) -> Life {
         self.lives += 1;
         let goodbye = self.below(2) == 0;
-        let node = Node::on(build(&name, proxy.cluster()), goodbye);
+        let node = Node::on(build(&name, at(proxy.address())), goodbye);
         let heard = subscriber(&node.pubsub, &["numbers"]);
         Life { name, proxy, node, owner: Owner::new(), said: self.lives * LIFE, heard, last: BTreeMap::new() }
     }
@@ -297,7 +246,7 @@ impl Soak {
             }
             1 => {
                 self.server.kill();
-                self.server.restart();
+                self.server.restart("");
                 1
             }
             2..=4 => {

@@ -38,8 +38,9 @@ impl Node {
 
     pub fn on(pubsub: PubSub, goodbye: bool) -> Self {
         let builder = Presence::builder().gossip(options()).goodbye(goodbye).diff_period(Duration::from_millis(1));
-        let presence = builder.start(&pubsub).unwrap();
+        // First: some of what is told is told once.
         let (room, nodes) = (subscriber(&pubsub, &[ROOM]), subscriber(&pubsub, &[TOPIC]));
+        let presence = builder.start(&pubsub).unwrap();
         Node { presence, room, nodes, pubsub }
     }
 

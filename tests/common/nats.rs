@@ -1,66 +1,206 @@
-//! The real NATS server, as a process of its own.
+//! A NATS server of a test's own, and a link to it that the test can cut.
 
 #![allow(dead_code)]
 
-use fanfare::cluster::Nats;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 
-/// A `nats-server` of its own; it ends with this.
+/// Where Debian puts it, which is on the path of an administrator alone; else it is on the path.
+const OF_DEBIAN: &str = "/usr/sbin/nats-server";
+const STARTS_MAX: u32 = 5;
+
+/// A server. It is killed when this goes.
 pub struct Server {
-    child: Child,
-    pub port: u16,
-    flags: Vec<String>,
+    address: SocketAddr,
+    child: Option<Child>,
 }
 
 impl Server {
-    pub fn start(flags: &[&str]) -> Self {
-        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let (child, port) = run(0, &flags);
-        Server { child, port, flags }
+    /// Starts one on a port of the system's choice, with more lines for its configuration.
+    pub fn start(configuration: &str) -> Server {
+        for _ in 0..STARTS_MAX {
+            // The port is free when this listener goes; somebody may be faster than the server, hence the attempts.
+            let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+            let mut server = Server { address, child: None };
+            match server.try_run(configuration) {
+                Ok(()) => return server,
+                Err(log) => assert!(log.contains("address already in use"), "nats-server does not start: {log}"),
+            }
+        }
+        panic!("no port stays free for nats-server")
     }
 
-    pub fn cluster(&self) -> Nats {
-        Nats::new(&self.url()).unwrap()
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
-    pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
-    }
-
+    /// Ends it at once: all of its connections break.
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
-    /// Starts it again, on the same port.
-    pub fn restart(&mut self) {
-        self.child = run(self.port, &self.flags).0;
+    /// Starts it again where it was.
+    pub fn restart(&mut self, configuration: &str) {
+        self.kill();
+        self.try_run(configuration).unwrap_or_else(|log| panic!("nats-server does not start again: {log}"));
+    }
+
+    /// Runs it, and waits until it says that it is ready; otherwise what it says.
+    fn try_run(&mut self, configuration: &str) -> Result<(), String> {
+        let file = scratch("nats", "conf");
+        std::fs::write(&file, format!("listen: \"{}\"\n{configuration}\n", self.address)).unwrap();
+        let program = if Path::new(OF_DEBIAN).exists() { OF_DEBIAN } else { "nats-server" };
+        let mut command = Command::new(program);
+        command.arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run nats-server: {error}; `cargo xtask test` installs it"));
+        let mut output = BufReader::new(child.stderr.take().unwrap());
+        self.child = Some(child);
+        let mut log = String::new();
+        while output.read_line(&mut log).unwrap() > 0 {
+            if log.ends_with("Server is ready\n") {
+                // It must be able to go on writing.
+                thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+                return Ok(());
+            }
+        }
+        self.kill();
+        Err(log)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        self.kill();
     }
 }
 
-/// Runs the program on a port, or on one that the system chooses, until it listens.
-fn run(port: u16, flags: &[String]) -> (Child, u16) {
-    let port = if port == 0 { "-1".to_owned() } else { port.to_string() };
-    let mut command = Command::new("nats-server");
-    command.args(["-a", "127.0.0.1", "-p", &port]).args(flags).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("nats-server is installed by `cargo xtask test`");
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut said = Vec::new();
-    let listening = lines.by_ref().map_while(Result::ok).find_map(|line| {
-        let port = line.split("client connections on 127.0.0.1:").nth(1).map(|port| port.trim().parse().unwrap());
-        said.push(line);
-        port
-    });
-    let port = listening.unwrap_or_else(|| panic!("nats-server does not listen: {said:?}"));
-    // What it says more must go somewhere.
-    std::thread::spawn(move || lines.for_each(drop));
-    (child, port)
+/// A path for a file that no other test has.
+pub fn scratch(name: &str, extension: &str) -> PathBuf {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{number}.{extension}", std::process::id()))
+}
+
+/// A link to a server: a place that passes bytes on, until it is cut.
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Mutex<Wires>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Both ends of what is connected now.
+#[derive(Default)]
+struct Wires {
+    cut: bool,
+    ended: bool,
+    ends: Vec<TcpStream>,
+}
+
+impl Proxy {
+    pub fn to(server: SocketAddr) -> Proxy {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Mutex::new(Wires::default()));
+        let of_thread = shared.clone();
+        let thread = thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut wires = of_thread.lock().unwrap();
+                if wires.ended {
+                    return;
+                }
+                let client = client.unwrap();
+                // A connection that is dropped here is one that breaks before it says anything.
+                if !wires.cut
+                    && let Ok(server) = TcpStream::connect(server)
+                {
+                    wires.join(client, server);
+                }
+            }
+        });
+        Proxy { address, shared, thread: Some(thread) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Breaks the connection, and each that is tried from now on.
+    pub fn cut(&self) {
+        let mut wires = self.shared.lock().unwrap();
+        wires.cut = true;
+        wires.break_all();
+    }
+
+    pub fn heal(&self) {
+        self.shared.lock().unwrap().cut = false;
+    }
+}
+
+impl Wires {
+    fn join(&mut self, client: TcpStream, server: TcpStream) {
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            // Else each small piece waits for the acknowledgement of the one before.
+            to.set_nodelay(true).unwrap();
+            thread::spawn(move || {
+                // An end that goes takes the other along.
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Both);
+                let _ = from.shutdown(Shutdown::Both);
+            });
+        }
+        self.ends.extend([client, server]);
+    }
+
+    fn break_all(&mut self) {
+        for end in self.ends.drain(..) {
+            // It may be broken already.
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let mut wires = self.shared.lock().unwrap();
+        wires.ended = true;
+        wires.break_all();
+        drop(wires);
+        let _ = TcpStream::connect(self.address);
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+/// Somebody on the network who is no node, and speaks the protocol by hand.
+pub struct Stranger(BufReader<TcpStream>);
+
+impl Stranger {
+    pub fn at(server: SocketAddr) -> Stranger {
+        let mut stranger = Stranger(BufReader::new(TcpStream::connect(server).unwrap()));
+        stranger.say(b"CONNECT {\"verbose\":false}\r\n");
+        stranger
+    }
+
+    /// Sends bytes, and waits until the server has done what they say.
+    pub fn say(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(&[bytes, b"PING\r\n"].concat()).unwrap();
+        let mut said = Vec::new();
+        while !said.ends_with(b"PONG\r\n") {
+            assert!(self.0.read_until(b'\n', &mut said).unwrap() > 0, "the server hangs up");
+        }
+    }
+
+    pub fn publish(&mut self, subject: &str, payload: &[u8]) {
+        self.say(&[format!("PUB {subject} {}\r\n", payload.len()).as_bytes(), payload, b"\r\n"].concat());
+    }
 }

@@ -2,17 +2,20 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { within } from "./kit.mjs";
 import { agreed, joinedTo } from "./presence.mjs";
 import { Server } from "./server.mjs";
 
+// Where Debian puts it, which is on the path of an administrator alone.
+const PROGRAM = existsSync("/usr/sbin/nats-server") ? "/usr/sbin/nats-server" : "nats-server";
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
 /** A `nats-server`: on a port that it chooses, or again on the same one. */
 async function nats(port = -1) {
-  const child = spawn("nats-server", ["-a", "127.0.0.1", "-p", `${port}`], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(PROGRAM, ["-a", "127.0.0.1", "-p", `${port}`], { stdio: ["ignore", "ignore", "pipe"] });
   running.add(child);
   const listening = new Promise((resolve, reject) => {
     child.once("error", reject);
@@ -98,6 +101,7 @@ export const clusterCases = {
 
     // A node that ends in order leaves at once, and its next life is another.
     await nodes[2].stop("SIGTERM");
+    await within(leftAll(all[0], ["user2"]), "user2 to leave");
     assert.equal(Object.keys(await agreed(nodes[0], topic, all.slice(0, 2))).length, 2);
     await Promise.all(nodes.slice(0, 2).map((at) => at.stop("SIGKILL")));
     await again.kill();

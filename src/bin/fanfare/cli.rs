@@ -21,7 +21,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serves the demo page and its channels, to the `phoenix` client and to any that speaks its protocol [default]
-    Serve(ServeOptions),
+    Serve(Box<ServeOptions>),
     /// Puts a load on an engine in this process and tells how fast it was
     Bench(BenchOptions),
 }
@@ -85,7 +85,18 @@ pub(crate) struct ServeOptions {
     #[arg(long, env = "FANFARE_CLUSTER_PREFIX", value_name = "PREFIX", default_value = "fanfare")]
     pub(crate) cluster_prefix: String,
 
-    /// A file with certificates (PEM) that are trusted beside the system's; NATS is then reached by TLS alone
+    /// Who this is to NATS; the password comes by the variable FANFARE_CLUSTER_PASSWORD
+    #[arg(long, env = "FANFARE_CLUSTER_USER", value_name = "NAME", requires = "cluster_password")]
+    pub(crate) cluster_user: Option<String>,
+
+    #[arg(long, env = "FANFARE_CLUSTER_PASSWORD", hide = true, hide_env_values = true)]
+    pub(crate) cluster_password: Option<String>,
+
+    /// A file with a user's JWT and seed, as the tools of NATS write it
+    #[arg(long, env = "FANFARE_CLUSTER_CREDENTIALS", value_name = "FILE", conflicts_with = "cluster_user")]
+    pub(crate) cluster_credentials: Option<PathBuf>,
+
+    /// A file with certificates (PEM) that are trusted in place of the system's; NATS is then reached by TLS alone
     #[arg(long, env = "FANFARE_CLUSTER_CA", value_name = "FILE")]
     pub(crate) cluster_ca: Option<PathBuf>,
 
@@ -196,7 +207,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 impl ServeOptions {
     /// What `fanfare serve` without flags means, the environment included.
-    pub(crate) fn defaults() -> Self {
+    pub(crate) fn defaults() -> Box<Self> {
         let Some(Command::Serve(options)) = Cli::parse_from(["fanfare", "serve"]).command else {
             unreachable!("these arguments name the subcommand")
         };

@@ -73,12 +73,22 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), String> {
 
 fn cluster(options: &ServeOptions) -> Result<Option<Nats>, String> {
     let Some(servers) = &options.cluster else { return Ok(None) };
-    let nats = Nats::new(servers).and_then(|nats| nats.prefix(&options.cluster_prefix));
-    let mut nats = nats.map_err(|error| error.to_string())?;
-    if let Some(file) = &options.cluster_ca {
-        nats = nats.ca_file(file);
+    let mut servers = servers.split(',').map(str::trim);
+    let mut nats = Nats::builder(servers.next().unwrap_or_default()).prefix(&options.cluster_prefix);
+    nats = servers.fold(nats, |nats, server| nats.url(server));
+    if let Some(node) = &options.node {
+        nats = nats.name(node);
     }
-    Ok(Some(nats))
+    if let (Some(user), Some(password)) = (&options.cluster_user, &options.cluster_password) {
+        nats = nats.user_and_password(user, password);
+    }
+    if let Some(file) = &options.cluster_credentials {
+        nats = nats.credentials_file(file);
+    }
+    if let Some(file) = &options.cluster_ca {
+        nats = nats.ca_file(file).require_tls(true);
+    }
+    nats.build().map(Some).map_err(|error| error.to_string())
 }
 
 /// Says what becomes of the cluster, and ends the program if an older node has its name.

@@ -2,6 +2,7 @@
 
 use crate::cli::ServeOptions;
 use fanfare::channel::Endpoint;
+use fanfare::cluster::Health;
 use fanfare::net::http::{Request, Response, segments};
 use fanfare::presence::Presence;
 use fanfare::{BroadcastError, Outcome};
@@ -63,9 +64,14 @@ impl Web {
     fn health(&self) -> Value {
         let pubsub = self.endpoint.pubsub();
         let Some(stats) = pubsub.cluster_stats() else { return json!({ "status": "ok" }) };
+        let (health, why) = match &stats.health {
+            Health::Ready => ("ready", None),
+            Health::Connecting { why } => ("connecting", Some(why)),
+            _ => ("stopped", None),
+        };
         let cluster = json!({
-            "health": format!("{:?}", stats.health).to_lowercase(),
-            "why": stats.why,
+            "health": health,
+            "why": why,
             "packets_sent": stats.packets_sent,
             "packets_refused": stats.packets_refused,
             "packets_received": stats.packets_received,

@@ -1,0 +1,114 @@
+//! The subjects on which nodes speak.
+//!
+//! Below the prefix, `b.<lane>` is for all and `n.<node>` for one node; `s` has no subscriber and is asked so that the
+//! server says so, and `i` is where it answers. All that a node needs is leave to publish and to subscribe
+//! `<prefix>.>`.
+//!
+//! A node's name is one token: letters, digits, `-` and `_` stand for themselves, and every other byte of its UTF-8 is
+//! `=` with two hexadecimal digits, in upper case. `a.b c` is `a=2Eb=20c`. Different names have different tokens.
+
+use crate::cluster::LANES;
+use async_nats::Subject;
+
+/// Longest prefix, in bytes. With the longest name of a node, a subject stays far below what a server takes as one line
+/// (4,096 bytes).
+const PREFIX_BYTES_MAX: usize = 255;
+
+/// The subjects below one prefix.
+#[derive(Debug, Clone)]
+pub(super) struct Subjects {
+    prefix: String,
+    lanes: Vec<Subject>,
+}
+
+impl Subjects {
+    /// Those below `prefix`, which must be [valid](is_prefix).
+    pub(super) fn new(prefix: &str) -> Subjects {
+        let lanes = (0..LANES).map(|lane| Subject::from(format!("{prefix}.b.{lane}"))).collect();
+        Subjects { prefix: prefix.to_owned(), lanes }
+    }
+
+    pub(super) fn lane(&self, lane: u16) -> Subject {
+        self.lanes[usize::from(lane)].clone()
+    }
+
+    /// All lanes.
+    pub(super) fn lanes(&self) -> String {
+        format!("{}.b.*", self.prefix)
+    }
+
+    /// The lane of a subject that [`lanes`](Self::lanes) has matched, if there is one of that number.
+    pub(super) fn lane_of(&self, subject: &str) -> Option<u16> {
+        let number = subject.strip_prefix(&self.prefix)?.strip_prefix(".b.")?;
+        number.parse().ok().filter(|lane| *lane < LANES)
+    }
+
+    pub(super) fn node(&self, name: &str) -> String {
+        use std::fmt::Write;
+        let mut subject = format!("{}.n.", self.prefix);
+        for byte in name.bytes() {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+                subject.push(byte.into());
+            } else {
+                write!(subject, "={byte:02X}").expect("a string takes everything");
+            }
+        }
+        subject
+    }
+
+    /// Nobody's: the server answers at once that nobody listens.
+    pub(super) fn nobody(&self) -> String {
+        format!("{}.s", self.prefix)
+    }
+
+    pub(super) fn inboxes(&self) -> String {
+        format!("{}.i", self.prefix)
+    }
+}
+
+/// Whether subjects can begin so: tokens of letters, digits, `-` and `_` between dots.
+pub(super) fn is_prefix(prefix: &str) -> bool {
+    let is_token = |token: &str| {
+        !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    prefix.len() <= PREFIX_BYTES_MAX && prefix.split('.').all(is_token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_is_found_again_and_nothing_else_is_one() {
+        let subjects = Subjects::new("a.b");
+        for lane in 0..LANES {
+            assert_eq!(subjects.lane_of(&subjects.lane(lane)), Some(lane));
+        }
+        for subject in ["a.b.b.64", "a.b.b.", "a.b.b.x", "a.b.b.-1", "a.b.n.1", "a.c.b.1", "a.b", "", "a.b.b.99999"] {
+            assert_eq!(subjects.lane_of(subject), None, "{subject}");
+        }
+    }
+
+    #[test]
+    fn every_name_is_one_legal_token() {
+        let subjects = Subjects::new("p");
+        assert_eq!(subjects.node("web-1_A"), "p.n.web-1_A");
+        assert_eq!(subjects.node("a.b c"), "p.n.a=2Eb=20c");
+        assert_eq!(subjects.node("=2E"), "p.n.=3D2E");
+        for name in ["*", ">", "é", "\u{0}", "\r\n", "a@b"] {
+            let subject = subjects.node(name);
+            let token = subject.strip_prefix("p.n.").unwrap();
+            assert!(!token.is_empty() && token.bytes().all(|b| b == b'=' || b.is_ascii_alphanumeric()), "{subject}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_has_no_empty_token_and_no_wildcard() {
+        for prefix in ["fanfare", "a.b-c.d_1"] {
+            assert!(is_prefix(prefix), "{prefix}");
+        }
+        for prefix in ["", ".", "a.", ".a", "a..b", "a.*", ">", "a b", "é", "a=b", &"a".repeat(256)] {
+            assert!(!is_prefix(prefix), "{prefix}");
+        }
+    }
+}
