@@ -22,7 +22,7 @@ const STAGES: [Stage; 7] = [
     Stage { name: "fuzz", budget_minutes: 3, run: || fuzz::run(&fuzz::Options::default()) },
     Stage { name: "conformance", budget_minutes: 3, run: || conformance::run(&[]) },
     Stage { name: "load, quick", budget_minutes: 1, run: load::quick },
-    Stage { name: "simulation", budget_minutes: 1, run: || simulate::run(&simulate::Options::default()) },
+    Stage { name: "simulation", budget_minutes: 2, run: || simulate::run(&simulate::Options::default()) },
     Stage { name: "benches, smoke", budget_minutes: 2, run: bench::smoke },
 ];
 const TESTS_BUDGET_MINUTES: u64 = 8;
