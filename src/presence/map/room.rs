@@ -70,7 +70,9 @@ pub struct State {
     fresh: SmallVec<[u32; 4]>,
     /// Those that are in a diff, and have left.
     left: SmallVec<[Meta; 1]>,
-    waiting: Vec<Waiter>,
+    /// Hardly ever anybody: a room at rest is to be small.
+    #[expect(clippy::box_collection, reason = "one word where there are three")]
+    waiting: Option<Box<Vec<Waiter>>>,
     phase: Phase,
 }
 
@@ -162,7 +164,7 @@ impl Room {
             index: None,
             fresh: SmallVec::new(),
             left: SmallVec::new(),
-            waiting: Vec::new(),
+            waiting: None,
             phase: Phase::Quiet,
         };
         let zero = || AtomicU32::new(0);
@@ -240,7 +242,7 @@ impl Room {
 impl State {
     /// Whether the diffs so far add up to what is here, and nobody waits.
     fn is_sealed(&self) -> bool {
-        self.fresh.is_empty() && self.left.is_empty() && self.waiting.is_empty()
+        self.fresh.is_empty() && self.left.is_empty() && self.waiting.is_none()
     }
 
     /// How many presences there are.
@@ -437,7 +439,7 @@ impl State {
 
     /// Somebody waits for the state.
     pub fn wait(&mut self, waiter: Waiter) {
-        self.waiting.push(waiter);
+        self.waiting.get_or_insert_default().push(waiter);
     }
 
     fn seal(&mut self, after: bool, epoch: &mut Epoch) {
@@ -452,7 +454,7 @@ impl State {
         self.fresh.shrink_to_fit();
         epoch.leaves.extend(self.left.drain(..));
         self.left.shrink_to_fit();
-        epoch.waiting.append(&mut self.waiting);
+        epoch.waiting.extend(self.waiting.take().into_iter().flat_map(|waiting| *waiting));
         epoch.counts = (self.keys, self.entries.len() as u32);
         let wants_metas = epoch.waiting.iter().any(|waiter| waiter.scope != Scope::Count);
         epoch.snapshot = wants_metas.then(|| self.entries.snapshot());
