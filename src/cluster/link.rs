@@ -205,7 +205,7 @@ impl Link {
             boot,
             out: Mutex::new(Out { lanes, ..Out::default() }),
             come: Mutex::new(Come::default()),
-            health: AtomicU32::new(CONNECTING),
+            health: AtomicU32::new(STARTING),
             counters: Counters::default(),
             gossip: Mutex::new(None),
             engine: OnceLock::new(),
@@ -235,7 +235,9 @@ impl Link {
             // It may be another engine's.
             self.end(|| {});
         } else {
-            self.health.store(number_of(&self.cluster.health()), Ordering::Relaxed);
+            let now = number_of(&self.cluster.health());
+            // Unless it has been told meanwhile, which is newer.
+            let _ = self.health.compare_exchange(STARTING, now, Ordering::Relaxed, Ordering::Relaxed);
         }
         started
     }
@@ -364,7 +366,7 @@ impl Link {
     fn append(&self, to: To<'_>, bytes: usize, record: impl FnOnce(&mut Vec<u8>)) -> Taking {
         let taking = match self.health.load(Ordering::Relaxed) {
             READY => Taking::Sent,
-            CONNECTING => Taking::Buffered,
+            CONNECTING | STARTING => Taking::Buffered,
             _ => return Taking::Down,
         };
         let sleeper = {
@@ -391,6 +393,8 @@ impl Link {
     }
 }
 
+/// Nobody has said anything yet.
+const STARTING: u32 = 3;
 const READY: u32 = 0;
 const CONNECTING: u32 = 1;
 const STOPPED: u32 = 2;
