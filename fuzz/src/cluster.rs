@@ -91,7 +91,6 @@ impl House {
         packet.extend(1_u64.to_le_bytes());
         packet.extend(b"\x05other");
         packet.extend(records);
-        // Each by a lane of its own: each is the first of its sender.
         self.receiver.receive(Some(LANE), packet.into());
     }
 

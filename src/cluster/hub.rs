@@ -5,7 +5,7 @@
 //! decided when it is published: the faults that are in force then count, not those at its delivery. Faults are made by
 //! hand and take effect before the call returns, so that a test decides what happens, and needs no time to pass.
 
-use super::{Cluster, Health, LANES, PAYLOAD_BYTES_MAX, Receiver, StartError, Taken, caught, check_node};
+use super::{Cluster, Health, LANES, PAYLOAD_BYTES_MAX, Receiver, StartError, Taken, caught, check_node, counted};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, thread};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -13,8 +13,6 @@ use std::io;
 use std::time::Instant;
 
 const BUFFER_BYTES_MAX: usize = 8 << 20;
-/// What a payload counts for at least in a buffer.
-const PAYLOAD_BYTES_MIN: usize = 64;
 
 /// Joins nodes in one process. Handles are cheap to clone; it lasts as long as one of them or of its nodes.
 #[derive(Debug, Clone)]
@@ -213,7 +211,7 @@ impl HubNode {
                 state.pass(self.id, &to, &payload);
                 return Taken::Sent;
             }
-            let bytes = node.buffer_bytes + payload.len().max(PAYLOAD_BYTES_MIN);
+            let bytes = node.buffer_bytes + counted(&payload);
             if bytes > self.buffer_bytes_max && !node.buffer.is_empty() {
                 return Taken::Down;
             }

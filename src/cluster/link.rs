@@ -25,7 +25,8 @@ use super::wire::{self, Body, HEAD_BYTES, Packet, Record, Sender, WireError};
 use super::{Cluster, Health, LANES, Receiver, StartError, Taken};
 use crate::message::Payload;
 use crate::pubsub::{ForClients, Outcome, Shared};
-use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, OnceLock, Ordering, Parker, Text, Weak, thread};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, OnceLock, Ordering, Parker, Text, Weak, thread, wake};
+use crate::topic::spread;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -127,30 +128,13 @@ pub(crate) struct Link {
     gossip: Mutex<Option<Arc<Gossip>>>,
     engine: OnceLock<Weak<Shared>>,
     is_name_taken: AtomicBool,
-    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+    sending: Mutex<Option<thread::JoinHandle<()>>>,
+    delivering: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("cluster", &self.cluster).field("node", &self.node).finish_non_exhaustive()
-    }
-}
-
-/// What became of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taking {
-    Sent,
-    Buffered,
-    Down,
-}
-
-impl From<Taking> for Outcome {
-    fn from(taking: Taking) -> Self {
-        match taking {
-            Taking::Sent => Outcome::Sent,
-            Taking::Buffered => Outcome::Buffered,
-            Taking::Down => Outcome::ClusterDown,
-        }
     }
 }
 
@@ -187,11 +171,9 @@ struct Come {
     stop: bool,
 }
 
-/// The lane of a topic: the same on every node, whatever its version (FNV-1a).
+/// The lane of a topic: the same on every node.
 pub(crate) fn lane_of(topic: &str) -> u16 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = topic.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step);
-    ((hash ^ hash >> 32) % u64::from(LANES)) as u16
+    (spread(topic) % u64::from(LANES)) as u16
 }
 
 impl Link {
@@ -210,7 +192,8 @@ impl Link {
             gossip: Mutex::new(None),
             engine: OnceLock::new(),
             is_name_taken: AtomicBool::new(false),
-            threads: Mutex::new(Vec::new()),
+            sending: Mutex::new(None),
+            delivering: Mutex::new(None),
         })
     }
 
@@ -221,9 +204,9 @@ impl Link {
             let spawn =
                 |name: &str, run: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.to_owned()).spawn(run);
             let delivering = Delivering { link: self.clone(), heard: HashMap::new(), swept: Instant::now() };
-            self.threads.lock().push(spawn("fanfare-in", Box::new(move || delivering.run()))?);
+            *self.delivering.lock() = Some(spawn("fanfare-in", Box::new(move || delivering.run()))?);
             let sending = Sending { link: self.clone(), numbers: [0; LANES as usize], nodes: HashMap::new() };
-            self.threads.lock().push(spawn("fanfare-out", Box::new(move || sending.run()))?);
+            *self.sending.lock() = Some(spawn("fanfare-out", Box::new(move || sending.run()))?);
             Ok(())
         };
         let started = start().map_err(StartError::Spawn);
@@ -260,14 +243,7 @@ impl Link {
             out.sleeper.take()
         };
         wake(sleeper);
-        let threads = std::mem::take(&mut *self.threads.lock());
-        let (mut sending, mut delivering) = (None, None);
-        for thread in threads {
-            let place = if thread.thread().name() == Some("fanfare-out") { &mut sending } else { &mut delivering };
-            *place = Some(thread);
-        }
-        // A panic there is a bug, told by the hook.
-        let _ = sending.map(thread::JoinHandle::join);
+        join(&self.sending);
         stop();
         self.health.store(STOPPED, Ordering::Relaxed);
         let sleeper = {
@@ -276,7 +252,7 @@ impl Link {
             come.sleeper.take()
         };
         wake(sleeper);
-        let _ = delivering.map(thread::JoinHandle::join);
+        join(&self.delivering);
     }
 
     pub(crate) fn stats(&self) -> ClusterStats {
@@ -305,16 +281,16 @@ impl Link {
         event: &str,
         payload: (&[u8], bool),
         for_clients: bool,
-    ) -> Taking {
+    ) -> Outcome {
         let bytes = topic.len() + event.len() + payload.0.len();
         self.append(to, bytes, |to| wire::broadcast(to, topic, event, payload, for_clients))
     }
 
     /// Sends gossip to other nodes. It is not kept while the cluster is away: when that is back it would tell of times
     /// that are over, and what is missing is asked for.
-    pub(crate) fn gossip(&self, to: To<'_>, bytes: &[u8]) -> Taking {
+    pub(crate) fn gossip(&self, to: To<'_>, bytes: &[u8]) -> Outcome {
         if self.health.load(Ordering::Relaxed) != READY {
-            return Taking::Down;
+            return Outcome::ClusterDown;
         }
         self.append(to, bytes.len(), |to| wire::gossip(to, bytes))
     }
@@ -363,17 +339,17 @@ impl Link {
         }
     }
 
-    fn append(&self, to: To<'_>, bytes: usize, record: impl FnOnce(&mut Vec<u8>)) -> Taking {
+    fn append(&self, to: To<'_>, bytes: usize, record: impl FnOnce(&mut Vec<u8>)) -> Outcome {
         let taking = match self.health.load(Ordering::Relaxed) {
-            READY => Taking::Sent,
-            CONNECTING | STARTING => Taking::Buffered,
-            _ => return Taking::Down,
+            READY => Outcome::Sent,
+            CONNECTING | STARTING => Outcome::Buffered,
+            _ => return Outcome::ClusterDown,
         };
         let sleeper = {
             let mut out = self.out.lock();
             // An empty buffer takes one of any size.
             if out.stop || out.bytes > 0 && out.bytes + bytes > WAITING_BYTES_MAX {
-                return Taking::Down;
+                return Outcome::ClusterDown;
             }
             out.bytes += bytes;
             let out = &mut *out;
@@ -393,6 +369,12 @@ impl Link {
     }
 }
 
+fn join(thread: &Mutex<Option<thread::JoinHandle<()>>>) {
+    let thread = thread.lock().take();
+    // A panic there is a bug, told by the hook.
+    let _ = thread.map(thread::JoinHandle::join);
+}
+
 /// Nobody has said anything yet.
 const STARTING: u32 = 3;
 const READY: u32 = 0;
@@ -404,13 +386,6 @@ fn number_of(health: &Health) -> u32 {
         Health::Ready => READY,
         Health::Connecting { .. } => CONNECTING,
         Health::Stopped => STOPPED,
-    }
-}
-
-fn wake(parker: Option<std::sync::Arc<Parker>>) {
-    use std::task::Wake;
-    if let Some(parker) = parker {
-        parker.wake();
     }
 }
 
@@ -537,7 +512,8 @@ impl Round {
     }
 }
 
-/// What the cluster calls. It keeps neither the engine nor the link alive.
+/// What the cluster calls. It keeps neither the engine nor the link alive. What the cluster knows to be lost is seen by
+/// its number, when the next one of its lane comes.
 struct Door {
     link: Weak<Link>,
 }
@@ -563,10 +539,6 @@ impl Receiver for Door {
         let Some(link) = self.link.upgrade() else { return };
         link.health.store(number_of(&health), Ordering::Relaxed);
         link.tell("health", typed(health));
-    }
-
-    fn lost(&self) {
-        // What was lost is seen by its number, when the next one of its lane comes.
     }
 }
 
@@ -647,7 +619,7 @@ impl Delivering {
         heard.expected = number.wrapping_add(1);
         let mut loss = None;
         if lost > 0 {
-            (heard.pieces, heard.next_piece) = (Vec::new(), 0);
+            heard.forget_pieces();
             loss = Some(Loss { node: heard.node.clone(), lane, packets: lost });
         }
         let records = match body {
@@ -698,15 +670,19 @@ impl Delivering {
 }
 
 impl Heard {
+    fn forget_pieces(&mut self) {
+        (self.pieces, self.next_piece) = (Vec::new(), 0);
+    }
+
     /// Takes a piece, and gives the whole with the last one.
     fn piece(&mut self, (index, count): (u32, u32), bytes: &Bytes) -> Option<Bytes> {
         if index == 0 {
-            (self.pieces, self.next_piece) = (Vec::new(), 0);
+            self.forget_pieces();
         }
         let is_next = index == self.next_piece && self.pieces.len() + bytes.len() <= RECORD_BYTES_MAX + 64;
         if !is_next {
             // Its beginning was lost, or it is too long for anything that is sent.
-            (self.pieces, self.next_piece) = (Vec::new(), 0);
+            self.forget_pieces();
             return None;
         }
         self.pieces.extend_from_slice(bytes);

@@ -232,6 +232,12 @@ impl std::error::Error for StartError {
     }
 }
 
+/// What a payload counts for in a buffer: its place there takes something too.
+fn counted(payload: &Bytes) -> usize {
+    const PAYLOAD_BYTES_MIN: usize = 64;
+    payload.len().max(PAYLOAD_BYTES_MIN)
+}
+
 fn check_node(node: &str) -> Result<(), StartError> {
     if (1..=NODE_BYTES_MAX).contains(&node.len()) { Ok(()) } else { Err(StartError::Node { bytes: node.len() }) }
 }

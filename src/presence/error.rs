@@ -1,7 +1,6 @@
 //! What can go wrong.
 
 use super::MetaError;
-use super::replication::Refused;
 use crate::pubsub::TopicError;
 use std::fmt;
 use std::time::Duration;
@@ -125,16 +124,6 @@ impl fmt::Display for BuildError {
                 write!(f, "`diff_period` is {period:?}; at most {max:?} is allowed")
             }
             BuildError::Spawn(error) => write!(f, "the presence's thread does not start: {error}"),
-        }
-    }
-}
-
-impl From<Refused> for BuildError {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Taken => BuildError::Replicated,
-            Refused::Spawn(error) => BuildError::Spawn(error),
-            Refused::Options(error) => BuildError::Gossip(error),
         }
     }
 }

@@ -13,15 +13,15 @@
 
 mod codec;
 
+use super::BuildError;
 use super::crdt::{Changes, Message, Options, Output, Replica, Tracked};
 use super::map::meta::{Meta, PhxRef};
 use super::map::room::{Room, hash_of};
 use super::map::table::Table;
 use crate::cluster::{Link, To};
-use crate::sync::{Arc, Mutex, Parker, Text, thread};
+use crate::sync::{Arc, Mutex, Parker, Text, thread, wake};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Gossip for all goes by this lane.
@@ -63,15 +63,6 @@ pub(super) struct Gossiping {
     pub(super) goodbye: bool,
 }
 
-/// Why it does not replicate.
-#[derive(Debug)]
-pub(super) enum Refused {
-    /// Another presence of this engine does.
-    Taken,
-    Spawn(io::Error),
-    Options(super::crdt::OptionsError),
-}
-
 impl Replication {
     /// Starts the thread for a presence of a node.
     pub(super) fn start(
@@ -79,14 +70,14 @@ impl Replication {
         node: &str,
         table: Arc<Table>,
         gossiping: &Gossiping,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, BuildError> {
         let begin = Instant::now();
         // Later lives have greater numbers, if the clock is not set back between them.
         let vsn = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
         let replica = Replica::new(node.into(), vsn, gossiping.options.clone(), Duration::ZERO);
         let inbox = Arc::new(Mutex::new(Inbox::default()));
         let gossiper = Gossiper {
-            replica: replica.map_err(Refused::Options)?,
+            replica: replica.map_err(BuildError::Gossip)?,
             inbox: inbox.clone(),
             link: link.clone(),
             table,
@@ -108,12 +99,12 @@ impl Replication {
             });
         }));
         if !taken {
-            return Err(Refused::Taken);
+            return Err(BuildError::Replicated);
         }
         let spawned = thread::Builder::new().name("fanfare-gossip".to_owned()).spawn(move || gossiper.run());
         let thread = spawned.map_err(|error| {
             link.clear_gossip();
-            Refused::Spawn(error)
+            BuildError::Spawn(error)
         })?;
         Ok(Replication { inbox, link: link.clone(), thread: Mutex::new(Some(thread)) })
     }
@@ -144,9 +135,7 @@ fn put(inbox: &Mutex<Inbox>, what: impl FnOnce(&mut Inbox)) {
         what(&mut inbox);
         inbox.sleeper.take()
     };
-    if let Some(sleeper) = sleeper {
-        std::task::Wake::wake(sleeper);
-    }
+    wake(sleeper);
 }
 
 /// The thread.

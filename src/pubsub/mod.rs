@@ -254,9 +254,8 @@ impl PubSub {
         let (event, payload) = (event.into(), payload.into());
         engine.config.check_topic(topic)?;
         engine.to_nobody()?;
-        publish::check_record(topic, &event, &payload)?;
-        let bytes = publish::wire_bytes(&payload).map_err(BroadcastError::Encode)?;
-        Ok(link.broadcast(To::Node(node), topic, &event, bytes, false).into())
+        let bytes = publish::wire_bytes(topic, &event, &payload)?;
+        Ok(link.broadcast(To::Node(node), topic, &event, bytes, false))
     }
 
     /// What has gone between this node and the others; `None` without a cluster.

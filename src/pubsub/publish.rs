@@ -8,7 +8,7 @@ use super::Shared;
 use super::dispatch::Dispatcher;
 use super::error::{BroadcastError, Rejected};
 use crate::cluster::{Link, RECORD_BYTES_MAX, To, lane_of};
-use crate::message::{Bias, Content, EncodeError, Event, Message, Payload};
+use crate::message::{Bias, Content, Event, Message, Payload};
 use crate::sync::{Arc, OnceLock, Ordering, thread_hint};
 use crate::topic::Entry;
 use crate::worker::core::Small;
@@ -126,11 +126,10 @@ impl<'a> Publish<'a> {
             Name::Str(name) => name,
             Name::Entry(entry) => entry.name(),
         };
-        check_record(name, &event, &payload)?;
+        let bytes = wire_bytes(name, &event, &payload)?;
         let for_clients = self.attachment.is_some();
         self.send_here(event.clone(), payload.clone())?;
-        let bytes = wire_bytes(&payload).map_err(BroadcastError::Encode)?;
-        Ok(link.broadcast(To::Lane(lane_of(name)), name, &event, bytes, for_clients).into())
+        Ok(link.broadcast(To::Lane(lane_of(name)), name, &event, bytes, for_clients))
     }
 
     #[inline]
@@ -185,22 +184,21 @@ impl<'a> Publish<'a> {
     }
 }
 
-/// What of a payload goes to other nodes, and whether it is binary.
-pub(super) fn wire_bytes(payload: &Payload) -> Result<(&[u8], bool), EncodeError> {
-    match payload {
-        Payload::Binary(bytes) => Ok((bytes, true)),
-        other => Ok((other.json()?, false)),
+/// What of a payload goes to other nodes, and whether it is binary; if the message can go there at all.
+pub(super) fn wire_bytes<'a>(
+    topic: &str,
+    event: &str,
+    payload: &'a Payload,
+) -> Result<(&'a [u8], bool), BroadcastError> {
+    let (bytes, is_binary) = match payload {
+        Payload::Binary(bytes) => (&**bytes, true),
+        other => (other.json().map_err(BroadcastError::Encode)?, false),
+    };
+    let length = topic.len() + event.len() + bytes.len();
+    if length > RECORD_BYTES_MAX {
+        return Err(BroadcastError::TooLong { bytes: length, max: RECORD_BYTES_MAX });
     }
-}
-
-/// Whether a message can go to other nodes.
-pub(super) fn check_record(topic: &str, event: &str, payload: &Payload) -> Result<(), BroadcastError> {
-    let (payload, _) = wire_bytes(payload).map_err(BroadcastError::Encode)?;
-    let bytes = topic.len() + event.len() + payload.len();
-    if bytes > RECORD_BYTES_MAX {
-        return Err(BroadcastError::TooLong { bytes, max: RECORD_BYTES_MAX });
-    }
-    Ok(())
+    Ok((bytes, is_binary))
 }
 
 /// An inbox entry for one worker.

@@ -136,6 +136,11 @@ impl Wake for Parker {
     }
 }
 
+/// Wakes whoever sleeps in one of these.
+pub fn wake(parkers: impl IntoIterator<Item = std::sync::Arc<Parker>>) {
+    parkers.into_iter().for_each(|parker| parker.wake_by_ref());
+}
+
 /// Calls a waker, which is code of somebody else: a panic in it is caught and counted as nothing more than a wake.
 #[cfg(not(fanfare_loom))]
 pub fn wake_caught(waker: std::task::Waker) {

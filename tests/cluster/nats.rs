@@ -1,7 +1,7 @@
 //! NATS, the real server: what befalls it, and the links to it.
 
 use super::common::watch;
-use super::presence::{Node, ROOM};
+use super::presence::{Node, ROOM, two_here_and_one_there};
 use super::{Outcome, TOPIC, build, number, numbers, subscriber};
 use fanfare::cluster::{Health, Nats, NatsBuilder, StartError};
 use fanfare::presence::Owner;
@@ -102,12 +102,7 @@ fn a_link_that_is_cut_heals_with_presences_as_they_are() {
     let proxy = Proxy::to(server.address());
     let mut a = Node::on(build("a", at(proxy.address())), true);
     let mut b = Node::on(build("b", cluster(&server)), true);
-    let [ann, ben, cat] = [Owner::new(), Owner::new(), Owner::new()];
-    a.presence.track((&ann, ROOM), "ann", json!({})).unwrap();
-    a.presence.track((&ben, ROOM), "ben", json!({})).unwrap();
-    b.presence.track((&cat, ROOM), "cat", json!({})).unwrap();
-    a.wait_for(&["ann", "ben", "cat"]);
-    b.wait_for(&["ann", "ben", "cat"]);
+    let [_ann, ben, _cat] = two_here_and_one_there(&mut a, &mut b);
     proxy.cut();
     b.wait_told("node_down", "a");
     b.wait_for(&["cat"]);

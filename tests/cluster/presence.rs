@@ -84,6 +84,17 @@ impl Node {
     }
 }
 
+/// `ann` and `ben` on one node, `cat` on the other, and both know.
+pub fn two_here_and_one_there(a: &mut Node, b: &mut Node) -> [Owner; 3] {
+    let [ann, ben, cat] = [Owner::new(), Owner::new(), Owner::new()];
+    a.presence.track((&ann, ROOM), "ann", json!({})).unwrap();
+    a.presence.track((&ben, ROOM), "ben", json!({})).unwrap();
+    b.presence.track((&cat, ROOM), "cat", json!({})).unwrap();
+    a.wait_for(&["ann", "ben", "cat"]);
+    b.wait_for(&["ann", "ben", "cat"]);
+    [ann, ben, cat]
+}
+
 #[test]
 fn who_is_present_on_one_node_is_seen_on_all() {
     let _watch = watch();
@@ -165,12 +176,7 @@ fn a_node_that_falls_silent_leaves_and_comes_back_as_it_is() {
     let _watch = watch();
     let hub = Hub::new();
     let (mut a, mut b) = (Node::new(&hub, "a"), Node::new(&hub, "b"));
-    let [ann, ben, cat] = [Owner::new(), Owner::new(), Owner::new()];
-    a.presence.track((&ann, ROOM), "ann", json!({})).unwrap();
-    a.presence.track((&ben, ROOM), "ben", json!({})).unwrap();
-    b.presence.track((&cat, ROOM), "cat", json!({})).unwrap();
-    a.wait_for(&["ann", "ben", "cat"]);
-    b.wait_for(&["ann", "ben", "cat"]);
+    let [_ann, ben, _cat] = two_here_and_one_there(&mut a, &mut b);
     hub.cut("a");
     b.wait_told("node_down", "a");
     b.wait_for(&["cat"]);

@@ -91,9 +91,10 @@ fn sanitize(command: &mut Command, asan: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell::owned;
 
     fn options(arguments: &[&str]) -> Outcome<Options> {
-        Options::parse(&arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>())
+        Options::parse(&owned(arguments))
     }
 
     #[test]

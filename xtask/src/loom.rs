@@ -272,9 +272,10 @@ fn panic_message(output: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell::owned;
 
     fn options(arguments: &[&str]) -> Outcome<Options> {
-        Options::parse(&arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>())
+        Options::parse(&owned(arguments))
     }
 
     #[test]

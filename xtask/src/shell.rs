@@ -137,6 +137,12 @@ pub(crate) fn read(path: &Path) -> Outcome<String> {
     Ok(std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?)
 }
 
+/// Arguments as `main` has them.
+#[cfg(test)]
+pub(crate) fn owned(arguments: &[&str]) -> Vec<String> {
+    arguments.iter().map(|&argument| argument.to_owned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,9 +47,10 @@ pub(crate) fn run(options: &Options) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell::owned;
 
     fn options(arguments: &[&str]) -> Outcome<Options> {
-        Options::parse(&arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>())
+        Options::parse(&owned(arguments))
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! connection is put back in front. I2: the bytes of all payloads in the queue are at most the limit, or there is one
 //! payload. I3: once stopped, nothing is taken and nothing leaves.
 
-use crate::cluster::{Health, Taken};
+use crate::cluster::{Health, Taken, counted};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Parker};
 use async_nats::Subject;
 use bytes::Bytes;
@@ -17,9 +17,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Poll, Wake, Waker};
 use std::time::Instant;
-
-/// What a payload counts for at least, in bytes: its place in the queue.
-const PAYLOAD_BYTES_MIN: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Outgoing {
@@ -235,10 +232,6 @@ impl Drop for Flush {
     fn drop(&mut self) {
         self.0.waiter.wake_by_ref();
     }
-}
-
-fn counted(payload: &Bytes) -> usize {
-    payload.len().max(PAYLOAD_BYTES_MIN)
 }
 
 #[cfg(test)]

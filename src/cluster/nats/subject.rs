@@ -47,7 +47,7 @@ impl Subjects {
         use std::fmt::Write;
         let mut subject = format!("{}.n.", self.prefix);
         for byte in name.bytes() {
-            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            if is_plain(byte) {
                 subject.push(byte.into());
             } else {
                 write!(subject, "={byte:02X}").expect("a string takes everything");
@@ -68,10 +68,13 @@ impl Subjects {
 
 /// Whether subjects can begin so: tokens of letters, digits, `-` and `_` between dots.
 pub(super) fn is_prefix(prefix: &str) -> bool {
-    let is_token = |token: &str| {
-        !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
+    let is_token = |token: &str| !token.is_empty() && token.bytes().all(is_plain);
     prefix.len() <= PREFIX_BYTES_MAX && prefix.split('.').all(is_token)
+}
+
+/// What stands for itself in a token.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
 #[cfg(test)]

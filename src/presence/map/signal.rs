@@ -14,7 +14,7 @@
 //! Models: `loom-tests/tests/presence_seal.rs` (I1, I2), `presence_flush.rs` (I3).
 
 use super::room::Room;
-use crate::sync::{Arc, Mutex, Parker, mutated};
+use crate::sync::{Arc, Mutex, Parker, mutated, wake};
 use std::time::Instant;
 
 /// How many shards there are. A model has one.
@@ -182,9 +182,4 @@ impl Signal {
         drop(state);
         wake(flushing);
     }
-}
-
-fn wake(parkers: impl IntoIterator<Item = std::sync::Arc<Parker>>) {
-    use std::task::Wake;
-    parkers.into_iter().for_each(|parker| parker.wake_by_ref());
 }

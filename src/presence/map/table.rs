@@ -7,6 +7,7 @@
 use super::room::Room;
 use super::signal::{SHARDS, Shard, Signal};
 use crate::sync::Arc;
+use crate::topic::spread;
 use papaya::HashMap;
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
@@ -96,11 +97,9 @@ impl Table {
     }
 }
 
-/// The shard of a topic: the same on every node, whatever its version (FNV-1a).
+/// The shard of a topic: the same on every node.
 fn shard_of(topic: &str) -> usize {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = topic.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step);
-    (hash ^ hash >> 32) as usize % SHARDS
+    spread(topic) as usize % SHARDS
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ memory.write("fanfare.user_id", userId);
 $("name").value = memory.read("fanfare.name") ?? `guest ${userId.slice(0, 4)}`;
 const userName = () => $("name").value.trim() || "anonymous";
 $("mood").value = memory.read("fanfare.mood") ?? "online";
+/** What this user says of itself, for others to see. */
+const said = () => ({ name: userName(), status: $("mood").value });
 
 async function loadClient() {
   const answer = await fetch(PHOENIX, { method: "HEAD" }).catch(() => null);
@@ -97,13 +99,13 @@ function openRoom(name) {
   const close = element("button", { type: "button", textContent: "\u00d7", onclick: () => closeRoom(name) });
   close.setAttribute("aria-label", `Leave ${name}`);
   const frame = element("span", { className: "tab", role: "presentation" }, tab, close);
-  const channel = socket.channel(`room:${name}`, () => ({ name: userName(), status: $("mood").value }));
+  const channel = socket.channel(`room:${name}`, said);
   const room = { channel, tab, frame, unread: 0, messages: [], draft: "" };
   rooms.set(name, room);
   $("rooms").append(frame);
   setState(room, "joining");
   room.channel.on("new_msg", (message) => addMessage(name, room, message));
-  room.presence = new Presence(room.channel);
+  room.presence = new Presence(channel);
   room.presence.onSync(() => {
     if (name === current) showOnline(room);
   });
@@ -189,7 +191,7 @@ function showOnline(room) {
 function tellMood() {
   memory.write("fanfare.name", userName());
   memory.write("fanfare.mood", $("mood").value);
-  for (const { channel } of rooms.values()) channel.push("status", { name: userName(), status: $("mood").value });
+  for (const { channel } of rooms.values()) channel.push("status", said());
 }
 
 function addMessage(name, room, { body, user, user_id }) {
