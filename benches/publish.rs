@@ -6,18 +6,19 @@
 //! machine of two.
 //!
 //! - `awake`: the worker spins, or is walking.
-//! - `asleep`: the worker sleeps at each call, which then contains its wake-up; beside it what that takes by itself.
+//! - `asleep`: the worker sleeps at each call, which then contains its wake-up; beside it what it takes by itself
+//!   to wake a thread that has been through as much memory: the walk takes the cache from the system's code, too.
 //! - `in place`: the worker sleeps, and few members: the publisher delivers itself, and has delivered when it returns.
 
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Engine, criterion, histogram, is_test, is_wanted, measure, sizes, tell};
+use common::{Engine, Wakes, criterion, histogram, is_test, is_wanted, measure, sizes, tell};
 use criterion::Criterion;
 use fanfare::{Builder, Idle, PubSub};
+use hdrhistogram::Histogram;
 
 /// Longer than any pause in here.
 const SPIN: Duration = Duration::from_secs(1);
@@ -100,69 +101,46 @@ fn awake_percentiles() {
 
 fn asleep() {
     let calls = if is_test() { 3 } else { 3_000 };
-    if is_wanted("publish, unparking a parked thread") {
-        tell("publish, unparking a parked thread", &unpark(calls));
-    }
     for members in sizes() {
+        let name = format!("publish, unparking a thread that has walked as many lines/{members}");
+        if is_wanted(&name) {
+            let mut lines = vec![[0_u64; 8]; members];
+            let walk = move || std::hint::black_box(&mut lines).iter_mut().for_each(|line| line[0] += 1);
+            tell(&name, &Wakes::measure(calls, || (), walk).call);
+        }
         let name = format!("publish, returns, worker asleep/{members}");
         if is_wanted(&name) {
-            tell(&name, &single_calls(&Engine::new(builder(Idle::Park)).with_mailboxes(members), calls));
+            let engine = Engine::new(builder(Idle::Park)).with_mailboxes(members);
+            let (whole, rest) = single_calls(&engine, calls);
+            tell(&name, &whole);
+            tell("    without the wake that each contains", &rest);
         }
         let name = format!("publish, returns, worker asleep, in place/{members}");
         let engine = PubSub::builder().workers(1).in_place_members_max(1_000);
         if is_wanted(&name) && members <= 1_000 {
             let engine = Engine::new(engine).with_mailboxes(members);
-            tell(&name, &single_calls(&engine, calls));
+            tell(&name, &single_calls(&engine, calls).0);
             assert_eq!(engine.pubsub.stats().in_place, calls);
         }
     }
 }
 
-fn single_calls(engine: &Engine, calls: u64) -> hdrhistogram::Histogram<u64> {
-    let mut histogram = histogram();
+/// How long calls take, and how long each takes without the wake that it contains.
+fn single_calls(engine: &Engine, calls: u64) -> (Histogram<u64>, Histogram<u64>) {
+    let (mut whole, mut rest) = (histogram(), histogram());
     for _ in 0..calls {
         engine.pubsub.flush().unwrap();
         engine.wait_until_asleep();
+        let before = engine.pubsub.stats().workers[0].wake_ns;
         let begin = Instant::now();
         engine.broadcast();
-        histogram.record(begin.elapsed().as_nanos() as u64).unwrap();
+        let took = begin.elapsed().as_nanos() as u64;
+        // The wake counts in the mean by an eighth.
+        let wake = (engine.pubsub.stats().workers[0].wake_ns + before / 8).saturating_sub(before) * 8;
+        whole.record(took).unwrap();
+        rest.record(took.saturating_sub(wake.into())).unwrap();
     }
-    histogram
-}
-
-/// What the wake-up of a sleeping thread costs the waker on this machine.
-fn unpark(calls: u64) -> hdrhistogram::Histogram<u64> {
-    const RUNS: u32 = 0;
-    const SLEEPS: u32 = 1;
-    let (state, stop) = (Arc::new(AtomicU32::new(RUNS)), Arc::new(AtomicBool::new(false)));
-    let thread = {
-        let (state, stop) = (state.clone(), stop.clone());
-        std::thread::spawn(move || {
-            while !stop.load(Ordering::Acquire) {
-                state.store(SLEEPS, Ordering::Release);
-                while state.load(Ordering::Acquire) == SLEEPS {
-                    std::thread::park();
-                }
-            }
-        })
-    };
-    let mut histogram = histogram();
-    for _ in 0..calls {
-        while state.load(Ordering::Acquire) != SLEEPS {
-            std::thread::yield_now();
-        }
-        // As long as the engine's worker gets to be asleep after it has said so.
-        (0..64).for_each(|_| std::thread::yield_now());
-        state.store(RUNS, Ordering::Release);
-        let begin = Instant::now();
-        thread.thread().unpark();
-        histogram.record(begin.elapsed().as_nanos() as u64).unwrap();
-    }
-    stop.store(true, Ordering::Release);
-    state.store(RUNS, Ordering::Release);
-    thread.thread().unpark();
-    thread.join().unwrap();
-    histogram
+    (whole, rest)
 }
 
 /// Receivers that nobody reads: what the sender pays at least.

@@ -227,7 +227,7 @@ impl Drop for Loud {
 #[test]
 fn metadata_may_use_the_engine_when_it_is_dropped_and_may_panic() {
     let _watchdog = watch();
-    for in_place in [0, 200] {
+    for in_place in [Some(0), Some(200), None] {
         let pubsub = Setup { in_place, inbox: 2, ..Setup::workers(1) }.build();
         let dropped = Arc::new(AtomicU64::new(0));
         let mut other = pubsub.subscriber().capacity(8).build().unwrap();

@@ -232,7 +232,7 @@ fn a_broadcast_allocates_nothing_for_each_delivery() {
         let (few, many) = (allocations_of_a_broadcast(&pubsub, 20), allocations_of_a_broadcast(&pubsub, 180));
         // What wakes and waits allocate differs by a few from run to run; 160 deliveries would show.
         assert!(many < few + 16, "{workers} workers: {few}, {many}");
-        let pubsub = Setup { in_place: 0, ..Setup::workers(workers) }.build();
+        let pubsub = Setup { in_place: Some(0), ..Setup::workers(workers) }.build();
         let few = allocations_of_a_broadcast(&pubsub, 10);
         let many = allocations_of_a_broadcast(&pubsub, 4000);
         assert!(many < few + 16, "{workers} workers: {few}, {many}");

@@ -263,7 +263,8 @@ impl ReferenceStateMachine for Model {
 
     fn init_state() -> BoxedStrategy<Model> {
         let waits = if cfg!(feature = "server") { vec![Wait::Park, poll()] } else { vec![Wait::Park] };
-        let setup = (1..=3_usize, prop_oneof![Just(0), Just(200)], prop_oneof![Just(4), Just(1024)]);
+        let setup =
+            (1..=3_usize, prop_oneof![Just(Some(0)), Just(Some(200)), Just(None)], prop_oneof![Just(4), Just(1024)]);
         (setup, proptest::sample::select(waits), proptest::bool::weighted(0.2))
             .prop_map(|((workers, in_place, inbox), wait, large)| Model {
                 setup: Setup { workers, in_place, inbox, wait },

@@ -246,7 +246,7 @@ fn wait_for_room_at_the_end(setup: Setup) {
 fn a_deadline_that_passes_lets_those_go_who_wait_for_room() {
     let _watchdog = watch();
     for _ in 0..20 {
-        for in_place in [0, 200] {
+        for in_place in [Some(0), Some(200), None] {
             wait_for_room_at_the_end(Setup { in_place, inbox: 2, ..Setup::workers(2) });
         }
     }
@@ -257,7 +257,7 @@ fn payloads_that_were_not_delivered_are_dropped() {
     let _watchdog = watch();
     let payload = Arc::new(());
     {
-        let pubsub = Setup { in_place: 0, inbox: 2, ..Setup::workers(2) }.build();
+        let pubsub = Setup { in_place: Some(0), inbox: 2, ..Setup::workers(2) }.build();
         let _readers: Vec<_> = (0..2)
             .map(|worker| {
                 let reader = pubsub.subscriber().worker(worker).build().unwrap();

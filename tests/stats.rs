@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Blocker, Notes, Setup, matrix, number, watch};
-use fanfare::{Context, Message, Overflow};
+use common::{Blocker, Notes, Setup, matrix, number, value, watch};
+use fanfare::{Context, Message, Overflow, PubSub};
 use std::time::Duration;
 
 #[test]
@@ -108,10 +108,59 @@ fn wakes_and_deliveries_in_place_are_counted() {
     let woken = pubsub.stats().wakes - before;
     assert!(woken <= flushes, "one wake at most for what was one call");
     assert_eq!(pubsub.stats().workers[0].wakes, before + woken);
-    let never = Setup { in_place: 0, ..Setup::workers(1) }.build();
+    let never = Setup { in_place: Some(0), ..Setup::workers(1) }.build();
     let mailbox = never.subscriber().build().unwrap();
     mailbox.subscribe("t").unwrap();
     (0..100).for_each(|n| assert!(never.broadcast("t", "n", number(n)).is_ok()));
     never.flush().unwrap();
     assert_eq!(never.stats().in_place, 0);
+}
+
+/// Waits until all workers sleep.
+fn wait_until_asleep(pubsub: &PubSub) {
+    while pubsub.stats().workers.iter().any(|worker| !worker.sleeps) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_publisher_delivers_in_place_to_the_members_of_several_idle_workers() {
+    let _watchdog = watch();
+    let pubsub = Setup { in_place: Some(100), ..Setup::workers(3) }.build();
+    let mut mailboxes: Vec<_> = (0..30).map(|n| pubsub.subscriber().worker(n % 3).build().unwrap()).collect();
+    mailboxes.iter().for_each(|mailbox| mailbox.subscribe("t").unwrap());
+    // The members are in the log: a publisher applies as much of it as is little.
+    loop {
+        wait_until_asleep(&pubsub);
+        let before = pubsub.stats();
+        pubsub.broadcast("t", "n", number(1)).unwrap();
+        let after = pubsub.stats();
+        if after.in_place > before.in_place {
+            assert_eq!(after.in_place, before.in_place + 1, "one broadcast, however many workers");
+            assert_eq!(after.delivered, before.delivered + 30, "all have it when the call returns");
+            break;
+        }
+        pubsub.flush().unwrap();
+    }
+    for mailbox in &mut mailboxes {
+        assert_eq!(value(&mailbox.try_recv().unwrap()), 1);
+    }
+}
+
+#[test]
+fn a_broadcast_goes_in_place_to_all_workers_or_to_none() {
+    let _watchdog = watch();
+    let pubsub = Setup { in_place: Some(100), ..Setup::workers(2) }.build();
+    let blocker = Blocker::new(&pubsub, 1);
+    blocker.block(&pubsub);
+    let mut mailboxes = [0, 1].map(|worker| pubsub.subscriber().worker(worker).build().unwrap());
+    mailboxes.iter().for_each(|mailbox| mailbox.subscribe("t").unwrap());
+    while !pubsub.stats().workers[0].sleeps {
+        std::thread::yield_now();
+    }
+    pubsub.broadcast("t", "n", number(1)).unwrap();
+    assert_eq!(pubsub.stats().in_place, 0, "one of two workers is busy");
+    blocker.let_go();
+    pubsub.flush().unwrap();
+    mailboxes.iter_mut().for_each(|mailbox| assert_eq!(value(&mailbox.try_recv().unwrap()), 1));
 }

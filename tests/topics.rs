@@ -252,7 +252,7 @@ fn a_stable_member_is_reached_by_name_while_others_come_and_go() {
 #[test]
 fn a_try_broadcast_reaches_all_or_nobody() {
     let _watchdog = watch();
-    for in_place in [0, 200] {
+    for in_place in [Some(0), Some(200), None] {
         let pubsub = Setup { in_place, inbox: 2, ..Setup::workers(3) }.build();
         let mut members: Vec<_> = (0..3)
             .map(|worker| {
@@ -290,7 +290,7 @@ fn a_try_broadcast_reaches_all_or_nobody() {
 #[test]
 fn racing_try_broadcasts_are_never_delivered_in_part() {
     let _watchdog = watch();
-    let pubsub = Setup { inbox: 2, in_place: 0, ..Setup::workers(3) }.build();
+    let pubsub = Setup { inbox: 2, in_place: Some(0), ..Setup::workers(3) }.build();
     let mut members: Vec<_> = (0..3)
         .map(|worker| {
             let member = pubsub.subscriber().worker(worker).capacity(60_000).build().unwrap();

@@ -105,11 +105,12 @@ impl Drop for Floor {
 }
 
 /// Pins the calling thread as the engine pins its worker of that number.
-fn pin(index: usize) {
+pub fn pin(index: usize) {
     #[cfg(target_os = "linux")]
     {
         use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-        let allowed = sched_getaffinity(None).unwrap();
+        // The main thread's: one that is pinned hands its own processor down to those it starts.
+        let allowed = sched_getaffinity(Some(rustix::process::getpid())).unwrap();
         let processors: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
         let mut one = CpuSet::new();
         one.set(processors[index % processors.len()]);

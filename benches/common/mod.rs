@@ -3,8 +3,8 @@
 
 pub mod floor;
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -201,6 +201,69 @@ pub fn time(nanoseconds: u64) -> String {
         ns if ns < 1e3 => format!("{ns} ns"),
         ns if ns < 1e6 => format!("{:.2} us", ns / 1e3),
         ns => format!("{:.2} ms", ns / 1e6),
+    }
+}
+
+/// How waking a thread that sleeps went.
+pub struct Wakes {
+    /// What it cost the waker.
+    pub call: Histogram<u64>,
+    /// From the begin of the call until the thread ran.
+    pub runs: Histogram<u64>,
+}
+
+impl Wakes {
+    /// Wakes a thread so many times. It runs `at_start` first, and `work` whenever it has been woken.
+    pub fn measure(
+        calls: u64,
+        at_start: impl FnOnce() + Send + 'static,
+        mut work: impl FnMut() + Send + 'static,
+    ) -> Self {
+        const RUNS: u32 = 0;
+        const SLEEPS: u32 = 1;
+        const ENDS: u32 = 2;
+        let base = Instant::now();
+        let now = move || base.elapsed().as_nanos() as u64;
+        let shared = Arc::new((AtomicU32::new(RUNS), AtomicU64::new(0)));
+        let waker = std::thread::current();
+        let thread = {
+            let shared = shared.clone();
+            std::thread::spawn(move || {
+                at_start();
+                let (state, ran) = &*shared;
+                while state.load(Ordering::Acquire) != ENDS {
+                    ran.store(now(), Ordering::Release);
+                    work();
+                    let _ = state.compare_exchange(RUNS, SLEEPS, Ordering::AcqRel, Ordering::Acquire);
+                    waker.unpark();
+                    while state.load(Ordering::Acquire) == SLEEPS {
+                        std::thread::park();
+                    }
+                }
+            })
+        };
+        let (state, ran) = &*shared;
+        let mut wakes = Wakes { call: histogram(), runs: histogram() };
+        let mut sent = None;
+        for _ in 0..calls {
+            while state.load(Ordering::Acquire) != SLEEPS {
+                std::thread::park();
+            }
+            if let Some(sent) = sent {
+                wakes.runs.record(ran.load(Ordering::Acquire) - sent).unwrap();
+            }
+            // As long as the engine's worker gets to be asleep after it has said so.
+            (0..64).for_each(|_| std::thread::yield_now());
+            sent = Some(now());
+            state.store(RUNS, Ordering::Release);
+            let begin = Instant::now();
+            thread.thread().unpark();
+            wakes.call.record(begin.elapsed().as_nanos() as u64).unwrap();
+        }
+        state.store(ENDS, Ordering::Release);
+        thread.thread().unpark();
+        thread.join().unwrap();
+        wakes
     }
 }
 

@@ -9,7 +9,7 @@
 #![cfg(fanfare_loom)]
 
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::lane::Lane;
+use fanfare::internals::lane::{Lane, take_if_idle};
 use loom::thread;
 use std::sync::Arc;
 
@@ -34,9 +34,9 @@ impl Engine {
 
     /// Delivers in place if that is possible, by the inbox otherwise.
     fn broadcast(&self, number: u32) {
-        let in_place = self.lane.try_in_place(|core, _| core.got.push(number));
-        if in_place.is_none() {
-            self.push(number);
+        match take_if_idle(|_| &self.lane, 1) {
+            Some(mut taken) => taken[0].baton.with(|core| core.got.push(number)),
+            None => self.push(number),
         }
     }
 

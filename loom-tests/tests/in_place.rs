@@ -10,7 +10,7 @@
 #![cfg(fanfare_loom)]
 
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::lane::Lane;
+use fanfare::internals::lane::{Lane, take_if_idle};
 use fanfare::internals::log::LogReader;
 use loom::thread;
 use std::sync::Arc;
@@ -52,8 +52,12 @@ fn a_broadcast_in_place_runs_ahead_of_no_other() {
                 lane.log.lock().append(7);
             })
         };
-        if lane.try_in_place(|core, position| core.deliver(&lane, (2, position))).is_none() {
-            push(&lane, 2);
+        match take_if_idle(|_| &*lane, 1) {
+            Some(mut taken) => {
+                let position = taken[0].position;
+                taken[0].baton.with(|core| core.deliver(&lane, (2, position)));
+            }
+            None => push(&lane, 2),
         }
         first.join().unwrap();
         let mut got = lane.take_baton().with(|core| {

@@ -1,8 +1,8 @@
 //! How a broadcast goes out.
 //!
 //! Up to three ways, by who calls and what is there: nobody subscribed, nothing is made or counted; a small topic of
-//! mailboxes whose worker idles, the caller delivers in place under the worker's baton; otherwise an entry goes into
-//! the inbox of each worker that has members.
+//! mailboxes whose workers idle, the caller delivers in place under the workers' batons, if that costs it less than
+//! waking them would; otherwise an entry goes into the inbox of each worker that has members.
 
 use super::Shared;
 use super::dispatch::Dispatcher;
@@ -11,13 +11,13 @@ use crate::cluster::{Link, RECORD_BYTES_MAX, To, lane_of};
 use crate::message::{Bias, Content, Event, Message, Payload};
 use crate::sync::{Arc, OnceLock, Ordering, thread_hint};
 use crate::topic::Entry;
-use crate::worker::core::Small;
+use crate::worker::core::{NS_PER_DELIVERY, SLICE, Small};
 use crate::worker::deliver::Afterwards;
 use crate::worker::gate;
-use crate::worker::lane::{self, bits};
+use crate::worker::lane::{self, Taken, bits};
 use crate::worker::outbox;
 use crate::worker::sleep::fence_before_notify;
-use crate::worker::{Broadcast, Item, SubscriberId, Task, Worker};
+use crate::worker::{Broadcast, Counters, Item, SubscriberId, Task, Worker};
 use std::any::Any;
 
 /// What became of a broadcast.
@@ -173,12 +173,8 @@ impl<'a> Publish<'a> {
         if outbox::on_worker() {
             return send_from_worker(engine, targets, weight, content, self.from);
         }
-        if members <= engine.config.in_place_members_max
-            && content.dispatcher.is_none()
-            && targets.is_power_of_two()
-            && engine.workers[targets.trailing_zeros() as usize].lane.looks_idle()
-        {
-            return send_small(engine, targets, weight, content, self.from, self.wait);
+        if content.dispatcher.is_none() && is_cheap_in_place(engine, targets, members) {
+            return send_in_place(engine, targets, members, weight, content, self.from, self.wait);
         }
         send_by_inbox(engine, targets, weight, content, self.from, self.wait)
     }
@@ -235,43 +231,75 @@ fn send_by_inbox(
     }
 }
 
-/// To one worker with few members: in place if it idles, by its inbox otherwise.
-fn send_small(
+/// What handing a broadcast to a worker that is awake costs, about, in nanoseconds.
+const NS_TO_AWAKE: u64 = 100;
+/// A publisher delivers to no more members than a worker would in a slice.
+const IN_PLACE_MEMBERS_MAX: u64 = SLICE as u64;
+
+/// Whether it is worth trying to deliver to so many members in place: all their workers seem to idle, and it costs the
+/// publisher no more than handing the broadcast to them would.
+#[inline]
+fn is_cheap_in_place(engine: &Shared, targets: u64, members: u64) -> bool {
+    if members > engine.config.in_place.unwrap_or(IN_PLACE_MEMBERS_MAX) {
+        return false;
+    }
+    let mut saved = 0;
+    for lane in bits(targets).map(|worker| &engine.workers[worker].lane) {
+        if !lane.looks_idle() {
+            return false;
+        }
+        saved += if lane.sleep.is_sleeping() { u64::from(lane.wake_cost.nanoseconds()) } else { NS_TO_AWAKE };
+    }
+    engine.config.in_place.is_some() || members * NS_PER_DELIVERY <= saved
+}
+
+/// In place if all workers idle, by their inboxes otherwise.
+fn send_in_place(
     engine: &Arc<Shared>,
     targets: u64,
+    members: u64,
     weight: u32,
     content: Content,
     from: Option<SubscriberId>,
     wait: bool,
 ) -> Result<Outcome, BroadcastError> {
-    let worker = &engine.workers[targets.trailing_zeros() as usize];
     let Some(pass) = engine.gate.enter(thread_hint::number()) else { return Err(BroadcastError::Closed) };
-    let mut content = Some(content);
-    let from_here = from.filter(|from| usize::from(from.worker) == worker.index);
-    let mut afterwards = Afterwards::default();
-    let done = worker.lane.try_in_place(|core, position| {
-        let topic = content.as_ref().expect("not taken yet").topic.clone();
-        let message = || Message::for_workers(content.take().expect("taken once"), 1).take();
-        let small = Small {
-            position,
-            topic: &topic,
-            members_max: engine.config.in_place_members_max as usize,
-            from: from_here.map(|from| (from.place, from.generation)),
-        };
-        let done = core.deliver_in_place(engine, worker, &small, message);
-        core.hand_over(&mut afterwards);
-        done
+    let Some(mut taken) = lane::take_if_idle(|worker| &engine.workers[worker].lane, targets) else {
+        drop(pass);
+        return send_by_inbox(engine, targets, weight, content, from, wait);
+    };
+    let (topic, spare_publisher) = (content.topic.number(), engine.config.in_place.is_none());
+    let all = taken.iter_mut().all(|Taken { worker, baton, position }| {
+        let small = Small { position: *position, topic, members_max: members as usize, spare_publisher };
+        baton.with(|core| core.takes_in_place(engine, &engine.workers[*worker], &small))
     });
-    match (done, content) {
-        (Some(true), _) => pass.published(),
-        (_, Some(content)) => {
+    let mut afterwards = Afterwards::default();
+    let mut content = Some(content);
+    let mut biases = all.then(|| Message::for_workers(content.take().expect("taken once"), targets.count_ones()));
+    for Taken { worker, baton, position } in &mut taken {
+        let worker = &engine.workers[*worker];
+        let from = from.filter(|from| usize::from(from.worker) == worker.index).map(|id| (id.place, id.generation));
+        baton.with(|core| {
+            if let Some(biases) = &mut biases {
+                core.deliver_in_place(engine, worker, *position, biases.take(), from);
+            }
+            core.hand_over(&mut afterwards);
+        });
+    }
+    if all {
+        // Counted once, however many workers there are.
+        Counters::add(&engine.workers[taken[0].worker].counters.in_place, 1);
+    }
+    drop(taken);
+    // The batons have been given back: from here on code of others may run.
+    match content {
+        None => pass.published(),
+        Some(content) => {
             drop(pass);
             afterwards.run();
             return send_by_inbox(engine, targets, weight, content, from, wait);
         }
-        (_, None) => unreachable!("the content is taken only for a delivery"),
     }
-    // The baton has been given back: from here on code of others may run.
     afterwards.run();
     Ok(Outcome::Sent)
 }

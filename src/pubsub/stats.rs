@@ -41,6 +41,9 @@ pub struct WorkerStats {
     pub subscriptions: u64,
     /// Times that it was woken.
     pub wakes: u64,
+    /// What waking it costs its waker, in nanoseconds: a running mean over the last ten or so. By default, that is what
+    /// [in place](crate::Builder::in_place_members_max) is weighed against.
+    pub wake_ns: u32,
     /// Whether it sleeps.
     pub sleeps: bool,
 }
@@ -58,6 +61,7 @@ impl Stats {
                 dropped: read(&counters.dropped),
                 subscriptions: read(&counters.subscriptions),
                 wakes: read(&worker.wakes),
+                wake_ns: worker.lane.wake_cost.nanoseconds(),
                 sleeps: worker.lane.sleep.is_sleeping(),
             };
             stats.delivered += one.delivered;

@@ -38,7 +38,7 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Asks the processor to have the line of `value` in its cache soon, to be written. A hint: it reads and writes
+/// Asks the processor to have the lines of `value` in its cache soon, to be written. A hint: it reads and writes
 /// nothing.
 ///
 /// For writing, since a line that comes from another processor's cache to be read must be asked for a second time when
@@ -46,12 +46,11 @@ impl<T> UnsafeCell<T> {
 #[inline(always)]
 pub fn prefetch<T>(value: &T) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a prefetch has no architectural effect, whatever the address; this one is of a live reference. Every
-    // x86-64 processor decodes it: those without the feature, which the intrinsic would have to be compiled for, do
-    // nothing.
-    unsafe {
-        let address = std::ptr::from_ref(value).addr();
-        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, nomem));
+    for offset in (0..size_of::<T>()).step_by(64) {
+        let address = std::ptr::from_ref(value).addr() + offset;
+        // SAFETY: a prefetch has no architectural effect, whatever the address. Every x86-64 processor decodes it:
+        // those without the feature, which the intrinsic would have to be compiled for, do nothing.
+        unsafe { std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, nomem)) };
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = value;

@@ -29,6 +29,7 @@ use crate::sync::Arc;
 use crate::topic::Entry;
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
 /// Deliveries in a slice: about 10 us of walking.
 pub const SLICE: usize = 4096;
@@ -38,6 +39,12 @@ const BATCH: usize = 64;
 const EMPTIED_MAX: usize = 1024;
 /// Log entries that a publisher applies for a worker when it delivers in place.
 const IN_PLACE_LOG_MAX: u64 = 64;
+/// What a delivery in place costs the publisher, about, in nanoseconds: a line, most likely of another processor.
+pub const NS_PER_DELIVERY: u64 = 8;
+/// So few members are delivered to in place without a look at the clock.
+const FEW: usize = 32;
+/// A publisher may deliver in place for one part in so many of its time.
+const IN_PLACE_SHARE: u64 = 4;
 
 /// A worker's own state. See the module's text.
 #[derive(Debug)]
@@ -53,6 +60,8 @@ pub struct Core {
     walks: VecDeque<Walk>,
     busy: HashMap<u32, VecDeque<Deferred>, RandomState>,
     parked: usize,
+    /// When a publisher last delivered in place, to more than a few.
+    in_place_at: Option<Instant>,
     /// The generation of the last tenant that was removed, by kind and place.
     removed: Vec<Vec<u32>>,
     /// What the log says of the slabs of handlers, in order: left to the worker's own thread, since it runs code of
@@ -79,16 +88,16 @@ struct Walk {
     delivered: u64,
 }
 
-/// A broadcast that its publisher would deliver itself.
-pub struct Small<'a> {
+/// A broadcast that its publisher would deliver itself, as it concerns one worker.
+pub struct Small {
     /// How far the log may be applied.
     pub position: u64,
-    /// Its topic.
-    pub topic: &'a Entry,
+    /// The number of its topic.
+    pub topic: u32,
     /// To how many members at most.
     pub members_max: usize,
-    /// Whose subscriptions are skipped, if they are on this worker.
-    pub from: Option<(Place, u32)>,
+    /// Whether a publisher that sends many in a row is to leave them to the worker.
+    pub spare_publisher: bool,
 }
 
 /// A change of a slab of handlers.
@@ -139,6 +148,7 @@ impl Core {
             walks: VecDeque::new(),
             busy: HashMap::default(),
             parked: 0,
+            in_place_at: None,
             removed: Vec::new(),
             postponed: Vec::new(),
             free: Vec::new(),
@@ -565,38 +575,52 @@ impl Core {
         self.emptied_max = EMPTIED_MAX.max(2 * self.emptied.len());
     }
 
-    /// Delivers a broadcast on the thread of its publisher, if that is cheap and keeps the order. `false`: it must go
-    /// through the inbox.
-    pub fn deliver_in_place(
-        &mut self,
-        engine: &Arc<Shared>,
-        me: &Worker,
-        small: &Small<'_>,
-        message: impl FnOnce() -> Bias,
-    ) -> bool {
+    /// Whether a broadcast may be delivered on the thread of its publisher: it is cheap, and nothing is before it.
+    /// Applies the log.
+    pub fn takes_in_place(&mut self, engine: &Arc<Shared>, me: &Worker, small: &Small) -> bool {
         if !self.walks.is_empty() || small.position.saturating_sub(self.log.applied()) > IN_PLACE_LOG_MAX {
             return false;
         }
         self.apply_to(engine, me, small.position);
-        let number = small.topic.number();
-        let len = self.members.len(number);
-        if len > small.members_max || len > 0 && !self.members.only_mailboxes(number) {
+        let len = self.members.len(small.topic);
+        if len > small.members_max || len > 0 && !self.members.only_mailboxes(small.topic) {
             return false;
         }
-        if let Some(list) = self.members.first(number) {
+        if small.spare_publisher && len > FEW && self.is_in_a_row(len) {
+            return false;
+        }
+        if let Some(list) = self.members.first(small.topic) {
             // Meanwhile the message is made.
             ask_for_lines(me, self.members.list(list).run(0));
         }
-        let mut walk =
-            self.start(Broadcast { message: message(), position: small.position, from: small.from, weight: 0 });
+        true
+    }
+
+    /// Whether a publisher that delivers to so many in place, and to others a moment ago, would spend much of its time
+    /// on that. Then it is cheaper for it to wake the worker once and let that do the rest. Notes this delivery.
+    fn is_in_a_row(&mut self, len: usize) -> bool {
+        let now = Instant::now();
+        let pause = self.in_place_at.replace(now).map_or(Duration::MAX, |at| now - at);
+        pause < Duration::from_nanos(IN_PLACE_SHARE * len as u64 * NS_PER_DELIVERY)
+    }
+
+    /// Delivers a broadcast on the thread of its publisher, after [`takes_in_place`](Self::takes_in_place) under the
+    /// same baton.
+    pub fn deliver_in_place(
+        &mut self,
+        engine: &Arc<Shared>,
+        me: &Worker,
+        position: u64,
+        message: Bias,
+        from: Option<(Place, u32)>,
+    ) {
+        let mut walk = self.start(Broadcast { message, position, from, weight: 0 });
         let mut budget = usize::MAX;
         let ended = self.advance(engine, me, &mut walk, &mut budget);
         debug_assert!(ended, "there was no bound");
         self.walker.finish_slice();
         self.settle(walk);
         self.close_overflowed(engine, me);
-        Counters::add(&me.counters.in_place, 1);
-        true
     }
 
     /// The worker ends: gives back all that is left, and ends every subscriber. Returns the broadcasts that were left.

@@ -81,6 +81,15 @@ impl Afterwards {
     }
 }
 
+/// Moves all of `from`, by an exchange where that is enough.
+#[inline]
+fn hand_over<T>(from: &mut Vec<T>, to: &mut Vec<T>) {
+    if from.is_empty() {
+        return;
+    }
+    if to.is_empty() { std::mem::swap(from, to) } else { to.append(from) }
+}
+
 /// Drops values whose drop may run code of users. A panic in one must not keep the others, nor end the worker.
 fn drop_caught<T>(values: &mut Vec<T>) {
     while !values.is_empty() {
@@ -125,13 +134,11 @@ impl Walker {
         self.released.push(references);
     }
 
-    /// Exchanges what is left to do for an empty `afterwards`.
+    /// Adds what is left to do to `afterwards`.
     #[inline]
     pub fn hand_over(&mut self, afterwards: &mut Afterwards) {
-        if !self.wakers.is_empty() || !self.released.is_empty() {
-            std::mem::swap(&mut self.wakers, &mut afterwards.wakers);
-            std::mem::swap(&mut self.released, &mut afterwards.released);
-        }
+        hand_over(&mut self.wakers, &mut afterwards.wakers);
+        hand_over(&mut self.released, &mut afterwards.released);
     }
 
     /// Gives back the messages that the reader of a mailbox has left.

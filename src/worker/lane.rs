@@ -7,27 +7,30 @@
 //!   give the baton back.
 //!
 //! - I1. Order: the worker executes what it pops before it gives the baton back, or refuses in-place delivery while it
-//!   has work in hand (`f` of [`Lane::try_in_place`] decides). So a publisher that finds the inbox drained under the
-//!   baton has nothing of its own still on the way.
+//!   has work in hand (its state says so to whoever has the baton). So a publisher that finds the inbox drained under
+//!   the baton has nothing of its own still on the way.
 //! - I2. Positions: whoever applies the log with no broadcast at hand, a publisher in place or a worker for want of
 //!   work, runs ahead of no broadcast that returned before one of the applied entries was appended. It reads the log's
 //!   position first and looks at the inbox after; the position is acquired, so such a broadcast is seen there.
-//! - I3. A worker never waits for the baton of a holder that waits for it: a publisher with the baton runs no code of
-//!   users, takes no other lock than that of the log, and wakes readers only after it has given the baton back.
+//! - I3. A worker never waits for the baton of a holder that waits for it: a publisher with batons runs no code of
+//!   users, takes no other lock than that of a log, and wakes readers only after it has given them back.
+//! - I4. Nobody waits for a baton with another one in hand: a publisher that delivers to several workers in place only
+//!   tries, and if it does not get all of them it gives back those that it has, and delivers to none.
 //!
 //! The lane is generic in what the inbox carries (`T`), what the log carries (`O`), the state beside the log (`S`) and
 //! the worker's own state (`C`), so that the models run this code with a small state of their own.
 //!
-//! Models: `loom-tests/tests/baton.rs` (I1), `control_log.rs` and `in_place.rs` (I2), `try_broadcast.rs` and `room.rs`
-//! ([`publish`]).
+//! Models: `loom-tests/tests/baton.rs` (I1), `control_log.rs` and `in_place.rs` (I2), `batons.rs` (I4),
+//! `try_broadcast.rs` and `room.rs` ([`publish`]).
 
 use super::baton::{Baton, BatonGuard};
 use super::gate::{self, Gate};
 use super::inbox::Inbox;
 use super::log::Log;
 use super::room::Room;
-use super::sleep::{Sleep, fence_before_notify};
+use super::sleep::{Sleep, WakeCost, fence_before_notify};
 use crate::sync::{CachePadded, OnceLock, Parker, mutated, spin_loop, thread};
+use smallvec::SmallVec;
 use std::task::Waker;
 
 /// See the module's text.
@@ -39,6 +42,8 @@ pub struct Lane<T, O, S, C> {
     pub log: Log<O, S>,
     /// Whether the worker sleeps.
     pub sleep: CachePadded<Sleep>,
+    /// What waking it costs.
+    pub wake_cost: WakeCost,
     /// The worker's own state.
     pub baton: CachePadded<Baton<C>>,
     /// Those who wait for room in the inbox.
@@ -54,6 +59,7 @@ impl<T, O, S, C> Lane<T, O, S, C> {
             inbox,
             log: Log::new(state),
             sleep: CachePadded::new(Sleep::new()),
+            wake_cost: WakeCost::new(),
             baton: CachePadded::new(Baton::new(core)),
             room: Room::new(),
             waker: OnceLock::new(),
@@ -72,12 +78,12 @@ impl<T, O, S, C> Lane<T, O, S, C> {
             return false;
         }
         if let Some(waker) = self.waker.get() {
-            waker.wake_by_ref();
+            self.wake_cost.measure(|| waker.wake_by_ref());
         }
         true
     }
 
-    /// Whether [`try_in_place`](Self::try_in_place) is worth trying.
+    /// Whether [`take_if_idle`] is worth trying.
     #[inline]
     pub fn looks_idle(&self) -> bool {
         self.inbox.is_drained() && self.baton.is_free()
@@ -95,17 +101,17 @@ impl<T, O, S, C> Lane<T, O, S, C> {
         if self.inbox.is_drained() { Some(position) } else { None }
     }
 
-    /// Runs `f` on the worker's state if nothing is on the way to it and nobody else has it. `f` is given the position
-    /// up to which it may apply the log (I2).
+    /// Takes the baton if nothing is on the way to the worker and nobody else has it. Returns it with the position up
+    /// to which its holder may apply the log (I2).
     #[inline]
-    pub fn try_in_place<R>(&self, f: impl FnOnce(&mut C, u64) -> R) -> Option<R> {
+    fn take_if_idle(&self) -> Option<(BatonGuard<'_, C>, u64)> {
         if !self.inbox.is_drained() {
             return None;
         }
-        let mut guard = self.baton.try_take()?;
+        let guard = self.baton.try_take()?;
         // Looked at again, now under the baton and behind the position (I2).
         let position = if mutated!("baton.no_second_look") { self.log.position() } else { self.position_if_drained()? };
-        Some(guard.with(|core| f(core, position)))
+        Some((guard, position))
     }
 
     /// For the worker: takes the baton, retrying while a publisher delivers in place, which is a bounded piece of work.
@@ -120,6 +126,34 @@ impl<T, O, S, C> Lane<T, O, S, C> {
             if tries % 64 == 0 { thread::yield_now() } else { spin_loop() }
         }
     }
+}
+
+/// A worker that was idle, taken.
+#[derive(Debug)]
+pub struct Taken<'a, C> {
+    /// Its number.
+    pub worker: usize,
+    /// The right to its state.
+    pub baton: BatonGuard<'a, C>,
+    /// How far its log may be applied (I2).
+    pub position: u64,
+}
+
+/// Takes all workers in `targets` (a bit each), if all idle, in the order of their numbers. Never waits (I4).
+pub fn take_if_idle<'a, T: 'a, O: 'a, S: 'a, C: 'a>(
+    lane: impl Fn(usize) -> &'a Lane<T, O, S, C>,
+    targets: u64,
+) -> Option<SmallVec<[Taken<'a, C>; 4]>> {
+    let mut all = SmallVec::new();
+    for worker in bits(targets) {
+        match lane(worker).take_if_idle() {
+            Some((baton, position)) => all.push(Taken { worker, baton, position }),
+            None if mutated!("lane.take_some") => {}
+            // Those that were taken are given back.
+            None => return None,
+        }
+    }
+    Some(all)
 }
 
 /// Why [`publish`] did not.

@@ -41,24 +41,25 @@ pub fn watch() -> Watchdog {
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
     pub workers: usize,
-    pub in_place: u64,
+    /// `None`: by cost.
+    pub in_place: Option<u64>,
     pub inbox: usize,
     pub wait: Wait,
 }
 
 impl Setup {
-    pub const PLAIN: Setup = Setup { workers: 1, in_place: 200, inbox: 1024, wait: Wait::Park };
+    pub const PLAIN: Setup = Setup { workers: 1, in_place: Some(200), inbox: 1024, wait: Wait::Park };
 
     pub fn workers(workers: usize) -> Setup {
         Setup { workers, ..Setup::PLAIN }
     }
 
     pub fn builder(&self) -> Builder {
-        PubSub::builder()
-            .workers(self.workers)
-            .in_place_members_max(self.in_place)
-            .inbox_entries_max(self.inbox)
-            .wait(self.wait)
+        let builder = PubSub::builder().workers(self.workers).inbox_entries_max(self.inbox).wait(self.wait);
+        match self.in_place {
+            Some(members) => builder.in_place_members_max(members),
+            None => builder,
+        }
     }
 
     pub fn build(&self) -> PubSub {
@@ -78,12 +79,12 @@ pub fn matrix(test: impl Fn(Setup, PubSub)) {
 /// The configurations: one worker and several, with and without delivery in place, with a roomy inbox and a tiny one.
 pub fn setups() -> Vec<Setup> {
     Vec::from([
-        Setup { workers: 1, in_place: 200, inbox: 1024, wait: Wait::Park },
-        Setup { workers: 1, in_place: 0, inbox: 2, wait: Wait::Park },
-        Setup { workers: 2, in_place: 200, inbox: 2, wait: Wait::Park },
-        Setup { workers: 3, in_place: 0, inbox: 64, wait: Wait::Park },
+        Setup { workers: 1, in_place: Some(200), inbox: 1024, wait: Wait::Park },
+        Setup { workers: 1, in_place: Some(0), inbox: 2, wait: Wait::Park },
+        Setup { workers: 2, in_place: Some(200), inbox: 2, wait: Wait::Park },
+        Setup { workers: 3, in_place: Some(0), inbox: 64, wait: Wait::Park },
         #[cfg(feature = "server")]
-        Setup { workers: 2, in_place: 200, inbox: 1024, wait: Wait::Poll },
+        Setup { workers: 2, in_place: None, inbox: 1024, wait: Wait::Poll },
     ])
 }
 
