@@ -86,7 +86,7 @@ impl House {
     }
 
     fn packet(&self, records: &[u8]) {
-        let mut packet = b"FF\x01\0".to_vec();
+        let mut packet = b"FF\x01\x01\0".to_vec();
         packet.extend(self.life.to_le_bytes());
         packet.extend(1_u64.to_le_bytes());
         packet.extend(b"\x05other");
@@ -102,8 +102,10 @@ impl House {
     }
 
     fn broadcast(&self, topic: &[u8], payload: &[u8]) {
-        let mut record = vec![0, 0];
-        for length in [topic.len(), 0, payload.len()] {
+        let mut record = vec![0];
+        record.extend((9 + topic.len() as u32 + payload.len() as u32).to_le_bytes());
+        record.push(0);
+        for length in [topic.len(), 0] {
             record.extend((length as u32).to_le_bytes());
         }
         record.extend([topic, payload].concat());

@@ -34,8 +34,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// The topic, of this node alone, on which it is told what becomes of its cluster: `lost` with a [`Loss`], `health`
-/// with a [`Health`], `unreadable` with a [`WireError`]; and of other nodes `node_up`, `node_down`, `node_forgotten`
-/// and `name_taken` with their name, an `Arc<str>`. All of these are typed payloads.
+/// with a [`Health`], `unreadable` with a [`WireError`]; and of other nodes `node_up`, `node_down`, `node_forgotten`,
+/// `name_taken` and, once for each of their lanes, `newer` (some of what it sends is passed over here) with their name,
+/// an `Arc<str>`. All of these are typed payloads.
 pub const TOPIC: &str = "fanfare:cluster";
 
 /// How often lanes are looked at that have fallen silent (I4).
@@ -82,8 +83,10 @@ pub struct ClusterStats {
     pub packets_lost: u64,
     /// Packets that came twice, or behind later ones, and were dropped.
     pub packets_late: u64,
-    /// Packets that could not be read; those of another version of the format are among them.
+    /// Packets that could not be read; those of a version of the format that is not for this node are among them.
     pub packets_unreadable: u64,
+    /// Of packets that could be read, what was passed over, since it is of a later version of the format.
+    pub records_unknown: u64,
     /// Packets that were dropped here, since too much waited to be delivered.
     pub packets_overflowed: u64,
     /// Broadcasts of others that were delivered here.
@@ -102,6 +105,7 @@ struct Counters {
     lost: AtomicU64,
     late: AtomicU64,
     unreadable: AtomicU64,
+    unknown: AtomicU64,
     overflowed: AtomicU64,
     broadcasts: AtomicU64,
 }
@@ -267,6 +271,7 @@ impl Link {
             packets_lost: of(&self.counters.lost),
             packets_late: of(&self.counters.late),
             packets_unreadable: of(&self.counters.unreadable),
+            records_unknown: of(&self.counters.unknown),
             packets_overflowed: of(&self.counters.overflowed),
             broadcasts_received: of(&self.counters.broadcasts),
             is_name_taken: self.is_name_taken.load(Ordering::Relaxed),
@@ -319,6 +324,11 @@ impl Link {
     pub(crate) fn unreadable(&self, error: WireError) {
         count(&self.counters.unreadable, 1);
         self.tell("unreadable", typed(error));
+    }
+
+    /// Gossip has come that is of a later version.
+    pub(crate) fn unknown(&self) {
+        count(&self.counters.unknown, 1);
     }
 
     /// Another node, which is older, has this one's name.
@@ -564,6 +574,8 @@ struct Heard {
     /// Of a record in pieces: those that have come, and how many are to come.
     pieces: Vec<u8>,
     next_piece: u32,
+    /// Whether it was told that it is of a later version.
+    is_newer: bool,
     at: Instant,
 }
 
@@ -607,6 +619,7 @@ impl Delivering {
             expected: number,
             pieces: Vec::new(),
             next_piece: 0,
+            is_newer: false,
             at: now,
         });
         heard.at = now;
@@ -630,15 +643,19 @@ impl Delivering {
             count(&self.link.counters.lost, loss.packets);
             self.link.tell("lost", typed(loss));
         }
-        if let Some(records) = records {
-            self.deliver(&records)?;
+        if let Some(records) = records
+            && self.deliver(&records)? > 0
+        {
+            self.note_newer((sender.boot, lane));
         }
         self.sweep(now);
         Ok(())
     }
 
-    fn deliver(&self, records: &Bytes) -> Result<(), WireError> {
-        let Some(engine) = self.link.engine.get().and_then(Weak::upgrade) else { return Ok(()) };
+    /// Returns how many were passed over.
+    fn deliver(&self, records: &Bytes) -> Result<u64, WireError> {
+        let Some(engine) = self.link.engine.get().and_then(Weak::upgrade) else { return Ok(0) };
+        let mut unknown = 0;
         for record in wire::records(records) {
             match record? {
                 Record::Broadcast { topic, event, payload, for_clients } => {
@@ -655,9 +672,20 @@ impl Delivering {
                         gossip(bytes);
                     }
                 }
+                Record::Unknown => unknown += 1,
             }
         }
-        Ok(())
+        count(&self.link.counters.unknown, unknown);
+        Ok(unknown)
+    }
+
+    /// Tells, once, of a lane whose sender is of a later version.
+    fn note_newer(&mut self, of: (u64, Option<u16>)) {
+        if let Some(heard) = self.heard.get_mut(&of)
+            && !std::mem::replace(&mut heard.is_newer, true)
+        {
+            self.link.tell("newer", typed(heard.node.clone()));
+        }
     }
 
     /// Forgets who was not heard for long.

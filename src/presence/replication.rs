@@ -194,10 +194,11 @@ impl Gossiper {
     fn take(&mut self, input: Input) {
         match input {
             Input::Gossip(bytes) => match codec::decode(&bytes) {
-                Ok(message) => {
+                Ok(Some(message)) => {
                     self.replica.receive(self.begin.elapsed(), message, &mut self.out);
                     self.act();
                 }
+                Ok(None) => self.link.unknown(),
                 Err(error) => self.link.unreadable(error),
             },
             Input::Own { topic, joins, leaves } => {

@@ -7,6 +7,7 @@ mod broadcasts;
 #[cfg(feature = "nats")]
 mod nats;
 mod presence;
+mod versions;
 
 use fanfare::cluster::{self, Cluster, HubNode, Loss, TOPIC};
 use fanfare::{Message, Outcome, Payload, PubSub, Subscriber};
@@ -61,10 +62,15 @@ impl Cloud {
     }
 
     fn node(&self, name: &str) -> PubSub {
+        build(name, self.join(name))
+    }
+
+    /// A place for a node.
+    fn join(&self, name: &str) -> Arc<dyn Cluster> {
         match self {
-            Cloud::Hub(hub) => node(hub, name),
+            Cloud::Hub(hub) => hub.join(name),
             #[cfg(feature = "nats")]
-            Cloud::Nats(server) => build(name, nats::cluster(server)),
+            Cloud::Nats(server) => Arc::new(nats::cluster(server)),
         }
     }
 }

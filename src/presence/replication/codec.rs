@@ -11,6 +11,9 @@
 //! A node is the length of its name, the name, and which life. Clocks are a count, and for each a node and a number. A
 //! part is a node, from, to, 1 if it is whole, a count of joins and the joins (dot; lengths of topic, key and meta;
 //! these three), a count of leaves and the leaves (dot, what it killed).
+//!
+//! A later version may add kinds, and fields at the end of a kind: who does not know them passes over them. Nothing
+//! else may change; the tests hold the bytes of each kind.
 
 use crate::cluster::WireError;
 use crate::cluster::wire::Reader;
@@ -103,7 +106,8 @@ fn put_part(to: &mut Vec<u8>, part: &Part<Tracked>) {
     }
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Message<Tracked>, WireError> {
+/// `None`: it is of a kind of a later version.
+pub(super) fn decode(bytes: &[u8]) -> Result<Option<Message<Tracked>>, WireError> {
     let mut from = Reader(bytes);
     let message = match from.u8()? {
         HEARTBEAT => {
@@ -119,9 +123,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Message<Tracked>, WireError> {
         }
         GOODBYE => Message::Leave { from: node(&mut from)? },
         TAKEN => Message::Taken { elder: node(&mut from)?, younger: node(&mut from)? },
-        _ => return Err(WireError::Kind),
+        _ => return Ok(None),
     };
-    if from.0.is_empty() { Ok(message) } else { Err(WireError::Kind) }
+    Ok(Some(message))
 }
 
 fn flag(from: &mut Reader<'_>) -> Result<bool, WireError> {
@@ -201,14 +205,60 @@ mod tests {
     fn what_was_told_comes() {
         for message in messages() {
             let bytes = encode(&message);
-            assert_eq!(decode(&bytes), Ok(message));
             for end in 0..bytes.len() {
                 assert!(decode(&bytes[..end]).is_err(), "{end}");
             }
-            assert_eq!(decode(&[&bytes[..], &[0]].concat()), Err(WireError::Kind));
+            let longer = [&bytes[..], &[0]].concat();
+            assert_eq!(decode(&longer), Ok(Some(message.clone())), "a later version has a field more");
+            assert_eq!(decode(&bytes), Ok(Some(message)));
         }
         let Some(Message::Heartbeat { delta: Some(part), .. }) = messages().into_iter().next() else { panic!("one") };
         assert!(part.joins.iter().all(|(_, tracked)| !tracked.meta.is_remote()));
+    }
+
+    #[test]
+    fn a_kind_of_a_later_version_is_passed_over() {
+        assert_eq!(decode(&[5]), Ok(None));
+        assert_eq!(decode(b"\xffwhatever"), Ok(None));
+        assert_eq!(decode(b""), Err(WireError::Short));
+    }
+
+    /// What version 1 writes, and what all later ones must read.
+    #[test]
+    fn the_format_of_version_1_is_what_it_was() {
+        let json = r#"{"phx_ref":"0123456789abcdef","a":1}"#;
+        let tracked = Tracked { topic: "room:1".into(), meta: Meta::remote("ann", json).unwrap() };
+        let a = || Node { name: "a".into(), vsn: 9 };
+        let part = Part { node: a(), from: 1, to: 5, joins: vec![(2, tracked)], leaves: vec![(3, 1)], is_whole: false };
+        let a_bytes = [&[1, 0, 0, 0][..], b"a", &[9, 0, 0, 0, 0, 0, 0, 0]].concat();
+        let long = |n: u8| [n, 0, 0, 0, 0, 0, 0, 0];
+        #[rustfmt::skip]
+        let part_bytes = [
+            &a_bytes[..], &long(1), &long(5), &[0],
+            &[1, 0, 0, 0], &long(2), &[6, 0, 0, 0, 3, 0, 0, 0, 36, 0, 0, 0], b"room:1", b"ann", json.as_bytes(),
+            &[1, 0, 0, 0], &long(3), &long(1),
+        ].concat();
+        let clocks_bytes = [&[1, 0, 0, 0][..], &a_bytes, &long(5)].concat();
+        let clocks = || Clocks::from([(a(), 5)]);
+        #[rustfmt::skip]
+        let all = [
+            (
+                Message::Heartbeat { from: a(), beat: 7, clocks: clocks(), delta: Some(part.clone()) },
+                [&[0], &a_bytes[..], &long(7), &clocks_bytes, &[1], &part_bytes].concat(),
+            ),
+            (
+                Message::Heartbeat { from: a(), beat: 7, clocks: Clocks::new(), delta: None },
+                [&[0], &a_bytes[..], &long(7), &[0, 0, 0, 0], &[0]].concat(),
+            ),
+            (Message::TransferRequest { from: a(), clocks: clocks() }, [&[1], &a_bytes[..], &clocks_bytes].concat()),
+            (Message::Transfer { parts: vec![part] }, [&[2, 1, 0, 0, 0], &part_bytes[..]].concat()),
+            (Message::Leave { from: a() }, [&[3], &a_bytes[..]].concat()),
+            (Message::Taken { elder: a(), younger: a() }, [&[4], &a_bytes[..], &a_bytes].concat()),
+        ];
+        for (message, bytes) in all {
+            assert_eq!(encode(&message), bytes);
+            assert_eq!(decode(&bytes), Ok(Some(message)));
+        }
     }
 
     #[test]

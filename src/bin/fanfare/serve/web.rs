@@ -76,6 +76,8 @@ impl Web {
             "packets_refused": stats.packets_refused,
             "packets_received": stats.packets_received,
             "packets_lost": stats.packets_lost,
+            "packets_unreadable": stats.packets_unreadable,
+            "records_unknown": stats.records_unknown,
         });
         json!({ "status": "ok", "node": pubsub.node(), "cluster": cluster })
     }
