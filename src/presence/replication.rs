@@ -9,16 +9,20 @@
 //! - I2. The table of remote presences is this thread's alone; so is their coming and going in the rooms.
 //! - I3. A peer is judged only when everything has been taken that had come before: to the cluster's queue, which the
 //!   link says, and to this one.
-//! - I4. No wake-up is lost: the thread goes to sleep under the lock under which things are put into the queue.
+//! - I4. What is long goes to its node in parcels ([`parcel`]); while one comes, nobody is asked for another.
+//! - I5. No wake-up is lost: the thread goes to sleep under the lock under which things are put into the queue.
 
 mod codec;
+mod parcel;
 
+use self::codec::Told;
+use self::parcel::{Coming, PIECE_BYTES, Piece, Sending};
 use super::BuildError;
-use super::crdt::{Changes, Message, Options, Output, Replica, Tracked};
+use super::crdt::{Changes, Message, Node, Options, Output, Replica, Tracked};
 use super::map::meta::{Meta, PhxRef};
 use super::map::room::{Room, hash_of};
 use super::map::table::Table;
-use crate::cluster::{Link, To};
+use crate::cluster::{Link, To, WireError};
 use crate::sync::{Arc, Mutex, Parker, Text, thread, wake};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -74,10 +78,14 @@ impl Replication {
         let begin = Instant::now();
         // Later lives have greater numbers, if the clock is not set back between them.
         let vsn = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
-        let replica = Replica::new(node.into(), vsn, gossiping.options.clone(), Duration::ZERO);
+        let own = Node { name: node.into(), vsn };
+        let replica = Replica::new(own.name.clone(), vsn, gossiping.options.clone(), Duration::ZERO);
         let inbox = Arc::new(Mutex::new(Inbox::default()));
         let gossiper = Gossiper {
             replica: replica.map_err(BuildError::Gossip)?,
+            own,
+            sending: Sending::default(),
+            coming: Coming::default(),
             inbox: inbox.clone(),
             link: link.clone(),
             table,
@@ -141,6 +149,9 @@ fn put(inbox: &Mutex<Inbox>, what: impl FnOnce(&mut Inbox)) {
 /// The thread.
 struct Gossiper {
     replica: Replica<Tracked>,
+    own: Node,
+    sending: Sending,
+    coming: Coming,
     inbox: Arc<Mutex<Inbox>>,
     link: Arc<Link>,
     table: Arc<Table>,
@@ -193,19 +204,56 @@ impl Gossiper {
 
     fn take(&mut self, input: Input) {
         match input {
-            Input::Gossip(bytes) => match codec::decode(&bytes) {
-                Ok(Some(message)) => {
-                    self.replica.receive(self.begin.elapsed(), message, &mut self.out);
-                    self.act();
+            Input::Gossip(bytes) => {
+                if let Err(error) = self.hear(&bytes) {
+                    self.link.unreadable(error);
                 }
-                Ok(None) => self.link.unknown(),
-                Err(error) => self.link.unreadable(error),
-            },
+            }
             Input::Own { topic, joins, leaves } => {
                 let joins = joins.into_iter().map(|meta| Tracked { topic: topic.clone(), meta });
                 self.replica.apply(joins, leaves);
             }
         }
+    }
+
+    fn hear(&mut self, gossip: &[u8]) -> Result<(), WireError> {
+        let now = Instant::now();
+        match codec::decode(gossip)? {
+            Some(Told::Message(message)) => {
+                self.replica.receive(self.begin.elapsed(), message, &mut self.out);
+                self.act();
+            }
+            Some(Told::Piece(from, piece)) => {
+                let took = self.coming.take(now, &from, piece)?;
+                if let Some(pieces) = took.taken {
+                    let taken = codec::encode_taken(&self.own, piece.parcel, pieces);
+                    self.link.gossip(To::Node(&from.name), &taken);
+                }
+                if let Some(whole) = took.whole {
+                    let Some(Told::Message(message)) = codec::decode(&whole)? else { return Err(WireError::Kind) };
+                    self.replica.receive(self.begin.elapsed(), message, &mut self.out);
+                    self.act();
+                }
+            }
+            Some(Told::Taken { by, parcel, pieces }) => {
+                let (link, own) = (&self.link, &self.own);
+                self.sending.taken(now, &by, parcel, pieces, |piece| send_piece(link, own, &by, piece));
+            }
+            None => self.link.unknown(),
+        }
+        Ok(())
+    }
+
+    /// Sends a node what may be long.
+    fn send(&mut self, to: &Node, message: &Message<Tracked>) {
+        let bytes = codec::encode(message);
+        if bytes.len() <= PIECE_BYTES {
+            // What is not taken is missed by others as what is lost: they see it by our clock.
+            self.link.gossip(To::Node(&to.name), &bytes);
+            return;
+        }
+        let (link, own) = (&self.link, &self.own);
+        self.sending.begin(Instant::now(), to, bytes, |piece| send_piece(link, own, to, piece));
     }
 
     /// What is still ours is told, or that we go.
@@ -217,7 +265,7 @@ impl Gossiper {
         }
         for output in self.out {
             if let Output::SendAll(message) = output {
-                tell(&self.link, To::Lane(LANE), &message);
+                tell_all(&self.link, &message);
             }
         }
         // Nobody tells us any more what becomes of those.
@@ -230,8 +278,10 @@ impl Gossiper {
     fn act(&mut self) {
         for output in std::mem::take(&mut self.out) {
             match output {
-                Output::SendAll(message) => tell(&self.link, To::Lane(LANE), &message),
-                Output::Send(node, message) => tell(&self.link, To::Node(&node.name), &message),
+                Output::SendAll(message) => tell_all(&self.link, &message),
+                // What is on its way may be what would be asked for.
+                Output::Send(_, Message::TransferRequest { .. }) if self.coming.is_busy(Instant::now()) => {}
+                Output::Send(node, message) => self.send(&node, &message),
                 Output::Changed(changes) => self.change(changes),
                 Output::Up(node) => self.link.tell_node("node_up", &node.name),
                 Output::Down(node) => self.link.tell_node("node_down", &node.name),
@@ -259,7 +309,11 @@ impl Gossiper {
     }
 }
 
-fn tell(link: &Link, to: To<'_>, message: &Message<Tracked>) {
-    // What is not taken is missed by others as what is lost: they see it by our clock.
-    link.gossip(to, &codec::encode(message));
+fn tell_all(link: &Link, message: &Message<Tracked>) {
+    // As in `send`.
+    link.gossip(To::Lane(LANE), &codec::encode(message));
+}
+
+fn send_piece(link: &Link, own: &Node, to: &Node, piece: Piece<'_>) {
+    link.gossip(To::Node(&to.name), &codec::encode_piece(own, piece));
 }

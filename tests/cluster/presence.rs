@@ -266,6 +266,26 @@ fn views_agree_when_the_network_is_whole_again() {
 }
 
 #[test]
+fn a_new_node_gets_more_than_fits_into_a_message() {
+    const KEYS: usize = 9_000;
+    let _watch = watch();
+    Cloud::each(|cloud| {
+        let a = Node::on(cloud.node("a"), true);
+        let owner = Owner::new();
+        // 72 MB in all.
+        let meta = json!({ "of": "x".repeat(8_000) });
+        for key in 0..KEYS {
+            a.presence.track((&owner, ROOM), &key.to_string(), &meta).unwrap();
+        }
+        let mut b = Node::on(cloud.node("b"), true);
+        b.wait_until(|node| node.presence.count(ROOM) == KEYS);
+        let stats = b.pubsub.cluster_stats().unwrap();
+        assert_eq!((stats.packets_overflowed, stats.packets_unreadable), (0, 0));
+        assert!(stats.bytes_received > 64 << 20);
+    });
+}
+
+#[test]
 fn one_presence_of_an_engine_is_replicated() {
     let _watch = watch();
     let hub = Hub::new();

@@ -7,6 +7,8 @@
 //! | transfer | 2 | count, parts |
 //! | goodbye | 3 | sender |
 //! | name taken | 4 | elder, younger |
+//! | piece | 5 | sender, which parcel (8 bytes), number, how many, bytes |
+//! | taken | 6 | sender, which parcel (8 bytes), how many pieces |
 //!
 //! A node is the length of its name, the name, and which life. Clocks are a count, and for each a node and a number. A
 //! part is a node, from, to, 1 if it is whole, a count of joins and the joins (dot; lengths of topic, key and meta;
@@ -15,6 +17,7 @@
 //! A later version may add kinds, and fields at the end of a kind: who does not know them passes over them. Nothing
 //! else may change; the tests hold the bytes of each kind.
 
+use super::parcel::Piece;
 use crate::cluster::WireError;
 use crate::cluster::wire::Reader;
 use crate::presence::crdt::{Clocks, Message, Node, Part, Tracked};
@@ -25,7 +28,20 @@ const HEARTBEAT: u8 = 0;
 const REQUEST: u8 = 1;
 const TRANSFER: u8 = 2;
 const GOODBYE: u8 = 3;
-const TAKEN: u8 = 4;
+const NAME_TAKEN: u8 = 4;
+const PIECE: u8 = 5;
+const TAKEN: u8 = 6;
+
+/// What another node tells.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Told<'a> {
+    /// Something for the replica.
+    Message(Message<Tracked>),
+    /// A part of such a thing.
+    Piece(Node, Piece<'a>),
+    /// So many pieces of a parcel have been taken.
+    Taken { by: Node, parcel: u64, pieces: u32 },
+}
 
 /// The fewest bytes that a join has: what is counted is not believed beyond what is there.
 const JOIN_BYTES_MIN: usize = 8 + 3 * 4;
@@ -57,11 +73,32 @@ pub(super) fn encode(message: &Message<Tracked>) -> Vec<u8> {
             put_node(&mut to, from);
         }
         Message::Taken { elder, younger } => {
-            to.put_u8(TAKEN);
+            to.put_u8(NAME_TAKEN);
             put_node(&mut to, elder);
             put_node(&mut to, younger);
         }
     }
+    to
+}
+
+pub(super) fn encode_piece(from: &Node, piece: Piece<'_>) -> Vec<u8> {
+    let mut to = Vec::with_capacity(64 + from.name.len() + piece.bytes.len());
+    to.put_u8(PIECE);
+    put_node(&mut to, from);
+    to.put_u64_le(piece.parcel);
+    to.put_u32_le(piece.index);
+    to.put_u32_le(piece.count);
+    put_count(&mut to, piece.bytes.len());
+    to.put_slice(piece.bytes);
+    to
+}
+
+pub(super) fn encode_taken(by: &Node, parcel: u64, pieces: u32) -> Vec<u8> {
+    let mut to = Vec::new();
+    to.put_u8(TAKEN);
+    put_node(&mut to, by);
+    to.put_u64_le(parcel);
+    to.put_u32_le(pieces);
     to
 }
 
@@ -107,7 +144,7 @@ fn put_part(to: &mut Vec<u8>, part: &Part<Tracked>) {
 }
 
 /// `None`: it is of a kind of a later version.
-pub(super) fn decode(bytes: &[u8]) -> Result<Option<Message<Tracked>>, WireError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Option<Told<'_>>, WireError> {
     let mut from = Reader(bytes);
     let message = match from.u8()? {
         HEARTBEAT => {
@@ -122,10 +159,20 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Option<Message<Tracked>>, WireError
             Message::Transfer { parts }
         }
         GOODBYE => Message::Leave { from: node(&mut from)? },
-        TAKEN => Message::Taken { elder: node(&mut from)?, younger: node(&mut from)? },
+        NAME_TAKEN => Message::Taken { elder: node(&mut from)?, younger: node(&mut from)? },
+        PIECE => {
+            let sender = node(&mut from)?;
+            let (parcel, index, count, length) = (from.u64()?, from.u32()?, from.u32()?, from.u32()?);
+            let bytes = from.take(length as usize)?;
+            return Ok(Some(Told::Piece(sender, Piece { parcel, index, count, bytes })));
+        }
+        TAKEN => {
+            let (by, parcel, pieces) = (node(&mut from)?, from.u64()?, from.u32()?);
+            return Ok(Some(Told::Taken { by, parcel, pieces }));
+        }
         _ => return Ok(None),
     };
-    Ok(Some(message))
+    Ok(Some(Told::Message(message)))
 }
 
 fn flag(from: &mut Reader<'_>) -> Result<bool, WireError> {
@@ -209,8 +256,8 @@ mod tests {
                 assert!(decode(&bytes[..end]).is_err(), "{end}");
             }
             let longer = [&bytes[..], &[0]].concat();
-            assert_eq!(decode(&longer), Ok(Some(message.clone())), "a later version has a field more");
-            assert_eq!(decode(&bytes), Ok(Some(message)));
+            assert_eq!(decode(&longer), decode(&bytes), "a later version has a field more");
+            assert_eq!(decode(&bytes), Ok(Some(Told::Message(message))));
         }
         let Some(Message::Heartbeat { delta: Some(part), .. }) = messages().into_iter().next() else { panic!("one") };
         assert!(part.joins.iter().all(|(_, tracked)| !tracked.meta.is_remote()));
@@ -218,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_kind_of_a_later_version_is_passed_over() {
-        assert_eq!(decode(&[5]), Ok(None));
+        assert_eq!(decode(&[7]), Ok(None));
         assert_eq!(decode(b"\xffwhatever"), Ok(None));
         assert_eq!(decode(b""), Err(WireError::Short));
     }
@@ -257,8 +304,15 @@ mod tests {
         ];
         for (message, bytes) in all {
             assert_eq!(encode(&message), bytes);
-            assert_eq!(decode(&bytes), Ok(Some(message)));
+            assert_eq!(decode(&bytes), Ok(Some(Told::Message(message))));
         }
+        let piece = Piece { parcel: 3, index: 1, count: 2, bytes: b"xy" };
+        let bytes = [&[5], &a_bytes[..], &long(3), &[1, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0], b"xy"].concat();
+        assert_eq!(encode_piece(&a(), piece), bytes);
+        assert_eq!(decode(&bytes), Ok(Some(Told::Piece(a(), piece))));
+        let bytes = [&[6], &a_bytes[..], &long(3), &[2, 0, 0, 0]].concat();
+        assert_eq!(encode_taken(&a(), 3, 2), bytes);
+        assert_eq!(decode(&bytes), Ok(Some(Told::Taken { by: a(), parcel: 3, pieces: 2 })));
     }
 
     #[test]
