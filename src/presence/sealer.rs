@@ -69,18 +69,23 @@ impl Sealer {
                 let rooms = if round.stop { shard.close() } else { shard.take() };
                 rooms.into_iter().for_each(|room| self.seal(room));
             }
+            if round.flush.is_some()
+                && let Some(lanes) = &self.lanes
+            {
+                lanes.pool.wait_until_idle();
+            }
+            if round.stop {
+                // In this order: what the last epochs came to is told to other nodes, too, and goodbye is said before
+                // who waits for the end goes on: the cluster may end then.
+                self.shared.replication.iter().for_each(Replication::stop);
+            }
             if let Some(flush) = round.flush {
-                if let Some(lanes) = &self.lanes {
-                    lanes.pool.wait_until_idle();
-                }
                 signal.flushed(flush);
             }
             if round.stop {
                 break;
             }
         }
-        // In this order: what the last epochs came to is told to other nodes, too.
-        self.shared.replication.iter().for_each(Replication::stop);
         signal.end();
     }
 

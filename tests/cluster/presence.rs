@@ -171,6 +171,25 @@ fn a_node_that_ends_in_order_leaves_at_once() {
     });
 }
 
+/// A program that ends shuts down its presence and then its engine: goodbye is said between the two.
+#[test]
+fn a_presence_that_is_shut_down_has_said_goodbye() {
+    const LIVES: usize = 30;
+    let _watch = watch();
+    let hub = Hub::new();
+    let mut b = Node::new(&hub, "b");
+    for life in 0..LIVES {
+        let a = Node::new(&hub, "a");
+        b.wait_told("node_up", "a");
+        a.presence.shutdown();
+        a.pubsub.shutdown(Duration::from_secs(1)).unwrap();
+        // Who says goodbye is forgotten as soon as it is down; who falls silent, much later.
+        b.wait_told("node_down", "a");
+        let next = b.nodes.recv_timeout(Duration::from_secs(5)).expect("it has said goodbye");
+        assert_eq!(next.event(), "node_forgotten", "life {life}");
+    }
+}
+
 #[test]
 fn a_node_that_falls_silent_leaves_and_comes_back_as_it_is() {
     let _watch = watch();
