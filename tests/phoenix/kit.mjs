@@ -14,6 +14,16 @@ export function within(promise, what, ms = WAIT_MS_MAX) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
+/** How long each case of convergence took, in ms, as `took` was told. */
+export const times = [];
+
+/** Notes how long something took that began then, by the clock of `performance`. */
+export function took(what, since) {
+  const ms = performance.now() - since;
+  times.push([what, ms]);
+  console.log(`converged in ${(ms / 1000).toFixed(2)} s: ${what}`);
+}
+
 /** Events in the order in which they came: `take` awaits the next, `none` asserts that no other has come so far. */
 export class Log {
   #items = [];

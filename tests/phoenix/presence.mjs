@@ -1,6 +1,7 @@
 // Presence as the client's own `Presence` sees it, against what the server says.
 
 import assert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
 import { Log, outcome, within } from "./kit.mjs";
 
 const CLIENTS = 200;
@@ -35,11 +36,11 @@ export async function joinedTo(...given) {
 }
 
 /** Waits until `is()` is true; it is looked at again whenever something may have changed. */
-async function until(is, what) {
+export async function until(is, what, ms) {
   const looked = (async () => {
     while (!(await is())) await new Promise((resolve) => setTimeout(resolve, 20));
   })();
-  await within(looked, what);
+  await within(looked, what, ms);
 }
 
 /** Waits until the clients see what the server says. */
@@ -61,6 +62,20 @@ export async function agreed(server, topic, rooms) {
     throw error;
   });
   return is;
+}
+
+/** Waits until these users, and nobody else, are in a room as all servers and all clients see it. */
+export async function seenAlike(servers, topic, rooms, users, ms) {
+  let views;
+  const alike = async () => {
+    const said = await Promise.all(servers.map((server) => server.admin("presence", { topic })));
+    views = [...said.map(refsOf), ...rooms.map(({ presence }) => viewOf(presence))];
+    return views.every((view) => isDeepStrictEqual(view, views[0])) && isDeepStrictEqual(Object.keys(views[0]), users);
+  };
+  await until(alike, `one view of ${users}`, ms).catch((error) => {
+    error.message += `: ${views.map((view) => Object.keys(view)).join(" | ")}`;
+    throw error;
+  });
 }
 
 /** Numbers that look random, the same in each run. */

@@ -1,9 +1,10 @@
 // node run.mjs CLIENT.. [-- PART]: the cases (those whose name contains PART) with each CLIENT against the real program,
 // which FANFARE_BIN names. CLIENT is 1.7 or 1.8, the phoenix package of that version, or `own`, the demo page's client.
-// Prints `ok NAME` or `not ok NAME: why` for each; exits with 1 if any failed.
+// Prints `ok NAME` or `not ok NAME: why` for each, and last a table of the times of convergence; exits with 1 if any
+// failed.
 
 import { cases } from "./cases.mjs";
-import { Tab } from "./kit.mjs";
+import { Tab, times } from "./kit.mjs";
 import { Server } from "./server.mjs";
 
 const CASE_MS_MAX = 60_000;
@@ -49,6 +50,10 @@ async function main() {
       }
     }
     await server.stop("SIGKILL");
+  }
+  if (times.length > 0) {
+    console.log("\n| converged | seconds |\n|---|---|");
+    for (const [what, ms] of times) console.log(`| ${what} | ${(ms / 1000).toFixed(2)} |`);
   }
   return failed;
 }
