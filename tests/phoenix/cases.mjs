@@ -4,12 +4,14 @@
 import assert from "node:assert/strict";
 import { outcome } from "./kit.mjs";
 import { clusterCases } from "./cluster.mjs";
+import { faultCases } from "./faults.mjs";
 import { presenceCases } from "./presence.mjs";
 import { Server } from "./server.mjs";
 
 export const cases = {
   ...presenceCases,
   ...clusterCases,
+  ...faultCases,
 
   async "connects, and joins with an empty reply"({ tab }) {
     const ann = await tab("ann").connect();
