@@ -1,5 +1,5 @@
-// Nodes over the real NATS server, with clients of each: what is broadcast and who is present is one. How long it takes
-// until it is one again after a fault is printed (`took`). faults.mjs has what befalls messages under way.
+// Nodes over the real NATS server, with clients of each: what is broadcast and who is present is one. How long it
+// takes until it is one again after a fault is printed (`took`). faults.mjs has what befalls messages under way.
 
 import assert from "node:assert/strict";
 import { took, within } from "./kit.mjs";

@@ -1,5 +1,7 @@
 //! NATS keeps what every transport keeps, on a real server, and what is said of it alone.
 
+#[path = "credentials.rs"]
+mod credentials;
 #[path = "../common/nats.rs"]
 mod server;
 
