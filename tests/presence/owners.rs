@@ -2,7 +2,7 @@
 
 use super::view::{View, live};
 use super::{House, ROOM};
-use fanfare::presence::{Owner, TrackError, UpdateError};
+use fanfare::presence::{Diff, Owner, Presence, TrackError, UpdateError};
 use fanfare::{Context, Message, Overflow};
 use serde_json::json;
 use std::sync::Barrier;
@@ -25,6 +25,36 @@ fn an_owner_that_is_dropped_or_ended_leaves_everything() {
             drop(owner);
         }
         ["room:1", "room:2", "room:3"].iter().for_each(|topic| assert_eq!(house.presence.count(topic), 0));
+    }
+}
+
+/// The period is an hour: a topic has two epochs, that which a first change begins at once and that which the flush ends.
+#[test]
+fn owners_that_go_at_once_are_told_in_at_most_a_diff_for_each_topic_and_epoch() {
+    const OWNERS: usize = 1_000;
+    let house = House::with(Presence::builder().diff_metas_max(10 * OWNERS));
+    let topics: Vec<String> = (0..10).map(|n| format!("room:{n}")).collect();
+    let owners: Vec<Owner> = (0..OWNERS).map(|_| Owner::new()).collect();
+    for topic in &topics {
+        for (n, owner) in owners.iter().enumerate() {
+            house.presence.track((owner, topic.as_str()), &n.to_string(), json!({})).unwrap();
+        }
+    }
+    house.told();
+    let mut watchers: Vec<_> = topics.iter().map(|topic| house.subscriber(topic)).collect();
+    std::thread::scope(|scope| {
+        let mut owners = owners.into_iter();
+        for _ in 0..4 {
+            let part: Vec<Owner> = owners.by_ref().take(OWNERS / 4).collect();
+            scope.spawn(move || drop(part));
+        }
+    });
+    house.told();
+    for (watcher, topic) in watchers.iter_mut().zip(&topics) {
+        let diffs: Vec<_> = std::iter::from_fn(|| watcher.try_recv().ok()).collect();
+        let leaves = diffs.iter().map(|diff| diff.downcast_ref::<Diff>().unwrap().leaves().len()).sum::<usize>();
+        assert_eq!((leaves, house.presence.count(topic)), (OWNERS, 0));
+        assert!(diffs.len() <= 2, "{} diffs on {topic}", diffs.len());
     }
 }
 
