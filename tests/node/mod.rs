@@ -22,5 +22,7 @@ pub(crate) fn run(project: &str, arguments: &[&str]) {
     let printed = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "tests/{project}: {}\n{printed}\n{errors}", output.status);
+    // What was measured on the way: seen with --nocapture.
+    println!("{printed}");
     assert!(printed.lines().any(|line| line.starts_with("ok ")), "tests/{project} ran nothing: {printed}\n{errors}");
 }
