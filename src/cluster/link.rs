@@ -320,6 +320,12 @@ impl Link {
         come.is_busy || !come.queue.is_empty()
     }
 
+    /// Whether the cluster is ready, and how many packets of others have been lost.
+    pub(crate) fn ready_and_lost(&self) -> (bool, u64) {
+        let is_ready = self.health.load(Ordering::Relaxed) == READY;
+        (is_ready, self.counters.lost.load(Ordering::Relaxed) + self.counters.overflowed.load(Ordering::Relaxed))
+    }
+
     /// Something has come that can't be read.
     pub(crate) fn unreadable(&self, error: WireError) {
         count(&self.counters.unreadable, 1);

@@ -86,6 +86,7 @@ impl Replication {
             own,
             sending: Sending::default(),
             coming: Coming::default(),
+            link_was: link.ready_and_lost(),
             inbox: inbox.clone(),
             link: link.clone(),
             table,
@@ -152,6 +153,8 @@ struct Gossiper {
     own: Node,
     sending: Sending,
     coming: Coming,
+    /// Whether the cluster was ready, and how many packets had been lost, at the last tick.
+    link_was: (bool, u64),
     inbox: Arc<Mutex<Inbox>>,
     link: Arc<Link>,
     table: Arc<Table>,
@@ -179,6 +182,9 @@ impl Gossiper {
                 return;
             }
             if Instant::now() >= due {
+                if self.link_was_away() {
+                    self.replica.missed();
+                }
                 let drained = !self.link.is_behind() && self.inbox.lock().queue.is_empty();
                 let now = self.begin.elapsed();
                 self.replica.tick(now, drained, &mut self.out);
@@ -186,6 +192,13 @@ impl Gossiper {
                 due = Instant::now() + self.period;
             }
         }
+    }
+
+    /// Whether the cluster is back, or something of others was lost, since this was last asked.
+    fn link_was_away(&mut self) -> bool {
+        let now = self.link.ready_and_lost();
+        let before = std::mem::replace(&mut self.link_was, now);
+        now.0 && now != before
     }
 
     fn wait(&self, parker: &std::sync::Arc<Parker>, due: Instant) -> (VecDeque<Input>, bool) {

@@ -108,6 +108,12 @@ impl<E: Element> Replica<E> {
         }
     }
 
+    /// Something of others has been missed, or may have been: they are told at the next tick how far we have seen, and
+    /// answer.
+    pub fn missed(&mut self) {
+        self.silent = self.options.max_silent_periods;
+    }
+
     /// Takes in what another node told.
     pub fn receive(&mut self, now: Duration, message: Message<E>, out: &mut Vec<Output<E>>) {
         self.advance(now);
@@ -143,7 +149,12 @@ impl<E: Element> Replica<E> {
     /// Lets time pass. Of a longer pause we cannot tell whether the others were silent or we were stopped.
     fn advance(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.now);
-        self.lived += passed.min(self.options.broadcast_period * 2);
+        let most = self.options.broadcast_period * 2;
+        if passed > most {
+            // They are told that we live.
+            self.missed();
+        }
+        self.lived += passed.min(most);
         self.now = self.now.max(now);
     }
 
@@ -179,11 +190,13 @@ impl<E: Element> Replica<E> {
         };
         // One that comes late says nothing of now.
         if beat > peer.beat {
+            if clocks.get(&self.own).is_none_or(|seen| *seen < self.told) {
+                // It does not hear us, or missed something of ours, and learns of that by our next heartbeat.
+                self.silent = self.options.max_silent_periods;
+            }
             (peer.beat, peer.heard, peer.clocks) = (beat, self.lived, clocks);
             if peer.status == Status::Down {
                 peer.status = Status::Coming { need };
-                // It may not have heard us either.
-                self.silent = self.options.max_silent_periods;
             }
         }
         true

@@ -30,8 +30,12 @@ struct Cluster {
 
 impl Cluster {
     fn new(names: &[&str]) -> Self {
+        Cluster::with(&options(), names)
+    }
+
+    fn with(options: &Options, names: &[&str]) -> Self {
         let now = Duration::from_secs(1000);
-        let hosts: Vec<Host> = names.iter().map(|name| Host::new(node(name, 1), options(), now)).collect();
+        let hosts: Vec<Host> = names.iter().map(|name| Host::new(node(name, 1), options.clone(), now)).collect();
         let events = hosts.iter().map(|_| Vec::new()).collect();
         Cluster { hosts, now, cut: BTreeSet::new(), events, requests: Vec::new() }
     }
@@ -126,6 +130,37 @@ fn an_idle_node_beats_each_third_tick_and_greets_who_is_new() {
     host.receive(Duration::from_secs(7), beat(node("b", 1), 1, &[])).unwrap();
     host.receive(Duration::from_secs(7), beat(node("b", 1), 2, &[])).unwrap();
     assert_eq!(ticks(&mut host, 8..11), [true, false, false]);
+}
+
+#[test]
+fn who_knows_that_it_missed_something_has_it_after_two_ticks_and_not_with_the_next_heartbeat() {
+    let slow = Options { max_silent_periods: 60, down_period: Duration::from_secs(100), ..options() };
+    let slow = Options { permdown_period: Duration::from_secs(200), ..slow };
+    for knows in [true, false] {
+        let mut cluster = Cluster::with(&slow, &["a", "b", "c"]);
+        cluster.hosts[0].apply(&[1], &[]);
+        cluster.rounds(4);
+        cluster.split(0, 1);
+        cluster.split(1, 2);
+        cluster.hosts[0].apply(&[2], &[1]);
+        cluster.hosts[2].apply(&[3], &[]);
+        cluster.rounds(3);
+        cluster.cut.clear();
+        if knows {
+            cluster.hosts[1].replica.missed();
+        }
+        cluster.rounds(3);
+        assert_eq!(cluster.visible(1), if knows { vec![2, 3] } else { vec![1] });
+    }
+}
+
+#[test]
+fn who_was_stopped_says_at_once_that_it_lives() {
+    let slow = Options { max_silent_periods: 60, down_period: Duration::from_secs(100), ..options() };
+    let slow = Options { permdown_period: Duration::from_secs(200), ..slow };
+    let mut host = Host::new(node("a", 1), slow, Duration::ZERO);
+    let mut tells = |second| told(&host.tick(Duration::from_secs(second), true).unwrap().0).is_some();
+    assert_eq!([1, 2, 3, 30, 31].map(&mut tells), [true, false, false, true, false]);
 }
 
 #[test]
@@ -236,7 +271,8 @@ fn clocks_leave_out_who_is_down() {
 fn a_stopped_node_does_not_take_the_others_for_dead() {
     let mut cluster = Cluster::new(&["a", "b"]);
     cluster.hosts[0].apply(&[1], &[]);
-    cluster.rounds(3);
+    // Until it has just been heard.
+    cluster.rounds(4);
     // An hour later, with nothing in its queue.
     let later = cluster.now + Duration::from_secs(3600);
     assert_eq!(cluster.hosts[1].tick(later, true).unwrap().1, []);

@@ -174,6 +174,12 @@ impl World {
         }
         if hits(&mut self.rng, self.plan.heal) {
             self.network.heal();
+            // Some see that their link is back, or that something was lost.
+            for life in self.lives.iter_mut().flatten() {
+                if self.rng.bool() {
+                    life.host.replica.missed();
+                }
+            }
         }
         for at in 0..self.plan.nodes {
             let Some(life) = &mut self.lives[at] else {
