@@ -2,7 +2,8 @@
 //!
 //! Entries lie densely: a new one goes to the end, and the last one moves into the place of one that leaves. A snapshot
 //! takes a reference to each segment, so it costs a 256th of the entries and copies none. While it lives, the first
-//! change to a segment copies that one segment. A small room has no segments: a snapshot of it is a copy.
+//! change to a segment copies that one segment. A small room has no segments: a snapshot of it is a copy. The presence
+//! of a room of one, as most are, lies in the room itself.
 //!
 //! - I1. Only the last segment is not full, and none is empty.
 //! - I2. A snapshot never changes.
@@ -28,7 +29,7 @@ pub struct Entry {
     pub next: u32,
     /// See `next`. The first one is that which has none.
     pub prev: u32,
-    /// Its place among those that are in no diff yet, or [`NONE`].
+    /// Its place among those that are in no diff yet, or [`NONE`]. In a small room these have no places: it is zero.
     pub fresh: u32,
     /// The key's hash.
     pub hash: u32,
@@ -44,7 +45,9 @@ type Segment = Arc<Vec<Entry>>;
 /// See the module's text.
 #[derive(Debug)]
 pub enum Entries {
-    /// Of a small room.
+    /// Of a room that never had more.
+    One(Option<Entry>),
+    /// Of any other small room.
     Few(Vec<Entry>),
     /// Of any other.
     Many {
@@ -55,15 +58,20 @@ pub enum Entries {
     },
 }
 
+// The others lie where an entry has its fields, and what tells them apart in a byte that has values to spare.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Entries>() == size_of::<Entry>());
+
 impl Entries {
     /// None.
     pub fn new() -> Self {
-        Entries::Few(Vec::new())
+        Entries::One(None)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
         match self {
+            Entries::One(one) => usize::from(one.is_some()),
             Entries::Few(few) => few.len(),
             Entries::Many { len, .. } => *len,
         }
@@ -72,6 +80,7 @@ impl Entries {
     /// The one in that slot.
     pub fn at(&self, slot: u32) -> &Entry {
         match self {
+            Entries::One(one) => &one.as_slice()[slot as usize],
             Entries::Few(few) => &few[slot as usize],
             Entries::Many { segments, .. } => &segments[slot as usize / SEGMENT][slot as usize % SEGMENT],
         }
@@ -80,6 +89,7 @@ impl Entries {
     /// The one in that slot, to be changed.
     pub fn at_mut(&mut self, slot: u32) -> &mut Entry {
         match self {
+            Entries::One(one) => &mut one.as_mut_slice()[slot as usize],
             Entries::Few(few) => &mut few[slot as usize],
             Entries::Many { segments, .. } => &mut own(&mut segments[slot as usize / SEGMENT])[slot as usize % SEGMENT],
         }
@@ -88,13 +98,11 @@ impl Entries {
     /// Puts one at the end. Its slot is the number of those that were there.
     pub fn push(&mut self, entry: Entry) {
         match self {
-            Entries::Few(few) if few.len() < FEW => {
-                if few.is_empty() {
-                    // Most rooms that are small are of one.
-                    few.reserve_exact(1);
-                }
-                few.push(entry);
-            }
+            Entries::One(one) => match one.take() {
+                None => *one = Some(entry),
+                Some(first) => *self = Entries::Few(vec![first, entry]),
+            },
+            Entries::Few(few) if few.len() < FEW => few.push(entry),
             Entries::Few(few) => {
                 let mut all = std::mem::take(few);
                 all.push(entry);
@@ -114,6 +122,7 @@ impl Entries {
     /// Takes one out. The last one comes into its slot, unless it was the last.
     pub fn swap_remove(&mut self, slot: u32) -> Entry {
         match self {
+            Entries::One(one) => one.take().expect("there is an entry"),
             Entries::Few(few) => few.swap_remove(slot as usize),
             Entries::Many { segments, len } => {
                 let segment = own(segments.last_mut().expect("there is an entry"));
@@ -130,8 +139,8 @@ impl Entries {
     /// All of them as they are now.
     pub fn snapshot(&self) -> Snapshot {
         match self {
-            Entries::Few(few) if few.is_empty() => Snapshot::default(),
-            Entries::Few(few) => Snapshot { segments: vec![Arc::new(few.clone())], len: few.len() },
+            Entries::One(one) => Snapshot::of(one.as_slice()),
+            Entries::Few(few) => Snapshot::of(few),
             Entries::Many { segments, len } => Snapshot { segments: segments.clone(), len: *len },
         }
     }
@@ -155,6 +164,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    fn of(few: &[Entry]) -> Self {
+        let segments = if few.is_empty() { Vec::new() } else { vec![Arc::new(few.to_vec())] };
+        Snapshot { segments, len: few.len() }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.len

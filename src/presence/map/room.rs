@@ -24,7 +24,8 @@
 //!   anybody: it will be looked at.
 //! - I2. A `Quiet` room has nothing fresh, nothing left and nobody waiting. A `Retired` one is empty as well, and stays
 //!   so: who finds it in the table makes a new one in its place.
-//! - I3. Each presence is in exactly one of these: in a diff, or fresh. `Entry::fresh` is its place in `fresh`.
+//! - I3. Each presence is in exactly one of these: in a diff, or fresh. `Entry::fresh` is its place in the index's
+//!   `fresh`; a small room has no index: it counts the fresh ones, and finds them by looking at all.
 //! - I4. `next` and `prev` link the presences of one key; the index has the slot of each key's first.
 //!
 //! Models: `loom-tests/tests/presence_seal.rs` (I1, I2: nothing is lost, nothing told twice, the state is aligned),
@@ -66,14 +67,20 @@ pub struct State {
     keys: u32,
     /// None while there are few.
     index: Option<Box<Index>>,
-    /// Slots of those that are in no diff (I3).
-    fresh: SmallVec<[u32; 4]>,
+    /// What the open epoch has beside those that are fresh. Most have nothing, and a room at rest is to be small.
+    aside: Option<Box<Aside>>,
+    /// How many are fresh while there is no index. Counted, since a room that has nothing to tell is to be known by its
+    /// own lines, without those of its list.
+    few_fresh: u8,
+    phase: Phase,
+}
+
+/// Who is not here, but of the open epoch. Never empty.
+#[derive(Debug, Default)]
+struct Aside {
     /// Those that are in a diff, and have left.
     left: SmallVec<[Meta; 1]>,
-    /// Hardly ever anybody: a room at rest is to be small.
-    #[expect(clippy::box_collection, reason = "one word where there are three")]
-    waiting: Option<Box<Vec<Waiter>>>,
-    phase: Phase,
+    waiting: Vec<Waiter>,
 }
 
 /// Where things are in a room that is not small.
@@ -85,6 +92,8 @@ struct Index {
     slots: Vec<u32>,
     /// Numbers that nobody has.
     free: Vec<u32>,
+    /// Slots of those that are in no diff (I3).
+    fresh: Vec<u32>,
 }
 
 /// How much of the state somebody wants.
@@ -158,15 +167,8 @@ impl Epoch {
 impl Room {
     /// An empty, quiet room.
     pub fn new(name: &str, shard: Arc<Shard>) -> Self {
-        let state = State {
-            entries: Entries::new(),
-            keys: 0,
-            index: None,
-            fresh: SmallVec::new(),
-            left: SmallVec::new(),
-            waiting: None,
-            phase: Phase::Quiet,
-        };
+        let state =
+            State { entries: Entries::new(), keys: 0, index: None, aside: None, few_fresh: 0, phase: Phase::Quiet };
         let zero = || AtomicU32::new(0);
         Room { name: name.into(), shard, keys: zero(), metas: zero(), state: Mutex::new(state) }
     }
@@ -242,7 +244,11 @@ impl Room {
 impl State {
     /// Whether the diffs so far add up to what is here, and nobody waits.
     fn is_sealed(&self) -> bool {
-        self.fresh.is_empty() && self.left.is_empty() && self.waiting.is_none()
+        self.aside.is_none()
+            && match &self.index {
+                Some(index) => index.fresh.is_empty(),
+                None => self.few_fresh == 0,
+            }
     }
 
     /// How many presences there are.
@@ -265,8 +271,7 @@ impl State {
             self.entries.at_mut(next).prev = slot;
         }
         let id = self.take_id(slot);
-        let fresh = self.fresh.len() as u32;
-        self.fresh.push(slot);
+        let fresh = self.add_fresh(slot);
         let prev = head.unwrap_or(NONE);
         self.entries.push(Entry { meta, id, next, prev, fresh, hash, told_prev: false });
         if head.is_none() {
@@ -276,9 +281,25 @@ impl State {
             }
         }
         if self.index.is_none() && self.entries.len() > FEW {
-            self.index = Some(Box::new(Index::of(&self.entries)));
+            self.index = Some(Box::new(Index::of(&mut self.entries)));
+            self.few_fresh = 0;
         }
         id
+    }
+
+    /// The place of one more that is fresh, in that slot.
+    fn add_fresh(&mut self, slot: u32) -> u32 {
+        let Some(index) = &mut self.index else {
+            self.few_fresh += 1;
+            return 0;
+        };
+        index.fresh.push(slot);
+        index.fresh.len() as u32 - 1
+    }
+
+    /// One that is in a diff has left.
+    fn add_left(&mut self, meta: Meta) {
+        self.aside.get_or_insert_default().left.push(meta);
     }
 
     /// A number that nobody has, for the presence in that slot.
@@ -323,14 +344,12 @@ impl State {
     /// A presence gets another meta. `told_prev`: what the meta says that it takes the place of was told.
     pub fn update(&mut self, id: u32, meta: Meta, told_prev: bool) {
         let slot = self.slot(id);
-        let fresh = self.fresh.len() as u32;
         let entry = self.entries.at_mut(slot);
         let old = std::mem::replace(&mut entry.meta, meta);
         entry.told_prev = told_prev;
         if entry.fresh == NONE {
-            entry.fresh = fresh;
-            self.fresh.push(slot);
-            self.left.push(old);
+            self.entries.at_mut(slot).fresh = self.add_fresh(slot);
+            self.add_left(old);
         }
     }
 
@@ -347,13 +366,15 @@ impl State {
             self.moved(last, slot);
         }
         if gone.fresh == NONE {
-            self.left.push(gone.meta);
-        } else {
+            self.add_left(gone.meta);
+        } else if let Some(index) = &mut self.index {
             let place = gone.fresh as usize;
-            self.fresh.swap_remove(place);
-            if let Some(&other) = self.fresh.get(place) {
+            index.fresh.swap_remove(place);
+            if let Some(&other) = index.fresh.get(place) {
                 self.entries.at_mut(other).fresh = place as u32;
             }
+        } else {
+            self.few_fresh -= 1;
         }
         if self.entries.len() == 0 {
             // A room that empties gives its memory back.
@@ -387,9 +408,6 @@ impl State {
     /// The last one has moved from slot `from` to slot `to`.
     fn moved(&mut self, from: u32, to: u32) {
         let Entry { next, prev, hash, id, fresh, .. } = *self.entries.at(to);
-        if fresh != NONE {
-            self.fresh[fresh as usize] = to;
-        }
         if next != NONE {
             self.entries.at_mut(next).prev = to;
         }
@@ -398,6 +416,9 @@ impl State {
         }
         let Some(index) = &mut self.index else { return };
         index.slots[id as usize] = to;
+        if fresh != NONE {
+            index.fresh[fresh as usize] = to;
+        }
         if prev == NONE
             && let Some(found) = index.heads.find_mut(spread(hash), |&(_, head)| head == from)
         {
@@ -439,22 +460,32 @@ impl State {
 
     /// Somebody waits for the state.
     pub fn wait(&mut self, waiter: Waiter) {
-        self.waiting.get_or_insert_default().push(waiter);
+        self.aside.get_or_insert_default().waiting.push(waiter);
     }
 
     fn seal(&mut self, after: bool, epoch: &mut Epoch) {
-        for &slot in &self.fresh {
-            let entry = self.entries.at_mut(slot);
-            entry.fresh = NONE;
-            epoch.joins.push(entry.meta.clone());
+        let entries = &mut self.entries;
+        let few = 0..entries.len() as u32;
+        let join_fresh = |slot: u32| {
+            let entry = entries.at_mut(slot);
+            if entry.fresh != NONE {
+                epoch.joins.push(entry.meta.clone());
+                if !mutated!("room.stay_fresh") {
+                    entry.fresh = NONE;
+                }
+            }
+        };
+        match &mut self.index {
+            Some(index) => std::mem::take(&mut index.fresh).into_iter().for_each(join_fresh),
+            None => few.for_each(join_fresh),
         }
         if !mutated!("room.stay_fresh") {
-            self.fresh.clear();
+            self.few_fresh = 0;
         }
-        self.fresh.shrink_to_fit();
-        epoch.leaves.extend(self.left.drain(..));
-        self.left.shrink_to_fit();
-        epoch.waiting.extend(self.waiting.take().into_iter().flat_map(|waiting| *waiting));
+        if let Some(mut aside) = self.aside.take() {
+            epoch.leaves.extend(aside.left.drain(..));
+            epoch.waiting.append(&mut aside.waiting);
+        }
         epoch.counts = (self.keys, self.entries.len() as u32);
         let wants_metas = epoch.waiting.iter().any(|waiter| waiter.scope != Scope::Count);
         epoch.snapshot = wants_metas.then(|| self.entries.snapshot());
@@ -468,10 +499,14 @@ impl State {
 }
 
 impl Index {
-    fn of(entries: &Entries) -> Self {
+    fn of(entries: &mut Entries) -> Self {
         let mut index = Index::default();
         for slot in 0..entries.len() as u32 {
-            let entry = entries.at(slot);
+            let entry = entries.at_mut(slot);
+            if entry.fresh != NONE {
+                entry.fresh = index.fresh.len() as u32;
+                index.fresh.push(slot);
+            }
             if entry.prev == NONE {
                 index.heads.insert_unique(spread(entry.hash), (entry.hash, slot), |&(hash, _)| spread(hash));
             }
