@@ -48,7 +48,7 @@
 //!
 //! # Memory
 //!
-//! A presence takes some 120 bytes beyond its key and meta, and 48 for its [`Owner`]; a topic with one presence some
+//! A presence takes some 130 bytes beyond its key and meta, and 48 for its [`Owner`]; a topic with one presence some
 //! 250 beyond its name.
 
 #![forbid(unsafe_code)]

@@ -150,6 +150,9 @@ pub fn spin_loop() {
 /// Nothing to ask of a cache in a model.
 pub fn prefetch<T>(_: &T) {}
 
+/// Nor this.
+pub fn prefetch_line(_: usize) {}
+
 /// Padding means nothing in a model.
 #[derive(Debug, Default)]
 pub struct CachePadded<T>(T);

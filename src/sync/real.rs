@@ -45,15 +45,22 @@ impl<T> UnsafeCell<T> {
 /// it is written.
 #[inline(always)]
 pub fn prefetch<T>(value: &T) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
     for offset in (0..size_of::<T>()).step_by(64) {
-        let address = std::ptr::from_ref(value).addr() + offset;
-        // SAFETY: a prefetch has no architectural effect, whatever the address. Every x86-64 processor decodes it:
-        // those without the feature, which the intrinsic would have to be compiled for, do nothing.
-        unsafe { std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, nomem)) };
+        prefetch_line(std::ptr::from_ref(value).addr() + offset);
+    }
+}
+
+/// As [`prefetch`], of the line with that address, which may be of memory that is not there any more.
+#[inline(always)]
+pub fn prefetch_line(address: usize) {
+    // SAFETY: a prefetch has no architectural effect, whatever the address. Every x86-64 processor decodes it: those
+    // without the feature, which the intrinsic would have to be compiled for, do nothing.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, nomem));
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = value;
+    let _ = address;
 }
 
 /// Numbers that differ from thread to thread, to spread threads over counters and workers.

@@ -122,6 +122,11 @@ impl Meta {
         &self.text[(self.key_bytes & !REMOTE) as usize..]
     }
 
+    /// Where its key begins.
+    pub(super) fn address(&self) -> usize {
+        self.text.as_ptr().addr()
+    }
+
     /// Whether the presence is that of another node.
     pub fn is_remote(&self) -> bool {
         self.key_bytes & REMOTE != 0

@@ -35,9 +35,10 @@ use super::aligned::Aligned;
 use super::entries::{Entries, Entry, FEW, NONE, Snapshot};
 use super::meta::{Meta, Metas, PhxRef};
 use super::signal::Shard;
-use crate::sync::{Arc, AtomicU32, Mutex, MutexGuard, OnceLock, Ordering, mutated};
+use crate::sync::{Arc, AtomicU32, Mutex, MutexGuard, OnceLock, Ordering, mutated, prefetch_line};
 use hashbrown::HashTable;
 use smallvec::SmallVec;
+use std::cell::Cell;
 use std::hash::BuildHasher;
 
 /// See the module's text.
@@ -86,14 +87,40 @@ struct Aside {
 /// Where things are in a room that is not small.
 #[derive(Debug, Default)]
 struct Index {
-    /// The hash and the slot of each key's first presence.
-    heads: HashTable<(u32, u32)>,
+    heads: HashTable<Head>,
     /// The slot of each number.
     slots: Vec<u32>,
     /// Numbers that nobody has.
     free: Vec<u32>,
     /// Slots of those that are in no diff (I3).
     fresh: Vec<u32>,
+}
+
+/// Where a key's first presence is.
+#[derive(Debug)]
+struct Head {
+    hash: u32,
+    slot: u32,
+    /// The address of its meta as it was when it was last seen from here: only to ask for that memory before the slot,
+    /// which may be far away as well, has said where it is.
+    seen: Cell<usize>,
+}
+
+impl Head {
+    fn of(hash: u32, slot: u32, meta: &Meta) -> Self {
+        Head { hash, slot, seen: Cell::new(meta.address()) }
+    }
+
+    fn table_hash(&self) -> u64 {
+        spread(self.hash)
+    }
+
+    /// Asks for a meta's memory: its count, which lies in front, and its key of so many bytes.
+    fn prefetch(&self, key_bytes: usize) {
+        const COUNTS: usize = 2 * size_of::<usize>();
+        prefetch_line(self.seen.get().wrapping_sub(COUNTS));
+        prefetch_line(self.seen.get().wrapping_add(key_bytes));
+    }
 }
 
 /// How much of the state somebody wants.
@@ -273,13 +300,13 @@ impl State {
         let id = self.take_id(slot);
         let fresh = self.add_fresh(slot);
         let prev = head.unwrap_or(NONE);
-        self.entries.push(Entry { meta, id, next, prev, fresh, hash, told_prev: false });
         if head.is_none() {
             self.keys += 1;
             if let Some(index) = &mut self.index {
-                index.heads.insert_unique(spread(hash), (hash, slot), |&(hash, _)| spread(hash));
+                index.add_head(Head::of(hash, slot, &meta));
             }
         }
+        self.entries.push(Entry { meta, id, next, prev, fresh, hash, told_prev: false });
         if self.index.is_none() && self.entries.len() > FEW {
             self.index = Some(Box::new(Index::of(&mut self.entries)));
             self.few_fresh = 0;
@@ -395,12 +422,12 @@ impl State {
         }
         self.keys -= u32::from(next == NONE);
         if let Some(index) = &mut self.index
-            && let Ok(mut found) = index.heads.find_entry(spread(hash), |&(_, head)| head == slot)
+            && let Ok(mut found) = index.heads.find_entry(spread(hash), |head| head.slot == slot)
         {
             if next == NONE {
                 found.remove();
             } else {
-                found.get_mut().1 = next;
+                found.get_mut().slot = next;
             }
         }
     }
@@ -420,25 +447,32 @@ impl State {
             index.fresh[fresh as usize] = to;
         }
         if prev == NONE
-            && let Some(found) = index.heads.find_mut(spread(hash), |&(_, head)| head == from)
+            && let Some(found) = index.heads.find_mut(spread(hash), |head| head.slot == from)
         {
-            found.1 = to;
+            found.slot = to;
         }
     }
 
     /// The slot of the first presence of a key.
     fn head(&self, key: &str, hash: u32) -> Option<u32> {
-        let is_it = |slot: u32| {
-            let entry = self.entries.at(slot);
-            entry.hash == hash && entry.prev == NONE && entry.meta.key() == key
+        let Some(index) = &self.index else {
+            return (0..self.entries.len() as u32).find(|&slot| {
+                let entry = self.entries.at(slot);
+                entry.hash == hash && entry.prev == NONE && entry.meta.key() == key
+            });
         };
-        match &self.index {
-            Some(index) => {
-                let found = index.heads.find(spread(hash), |&(other, slot)| other == hash && is_it(slot));
-                found.map(|&(_, slot)| slot)
+        let found = index.heads.find(spread(hash), |head| {
+            if head.hash != hash {
+                return false;
             }
-            None => (0..self.entries.len() as u32).find(|&slot| is_it(slot)),
-        }
+            head.prefetch(key.len());
+            let meta = &self.entries.at(head.slot).meta;
+            if head.seen.get() != meta.address() {
+                head.seen.set(meta.address());
+            }
+            meta.key() == key
+        });
+        found.map(|head| head.slot)
     }
 
     /// The metas of a key.
@@ -499,6 +533,10 @@ impl State {
 }
 
 impl Index {
+    fn add_head(&mut self, head: Head) {
+        self.heads.insert_unique(head.table_hash(), head, Head::table_hash);
+    }
+
     fn of(entries: &mut Entries) -> Self {
         let mut index = Index::default();
         for slot in 0..entries.len() as u32 {
@@ -508,7 +546,7 @@ impl Index {
                 index.fresh.push(slot);
             }
             if entry.prev == NONE {
-                index.heads.insert_unique(spread(entry.hash), (entry.hash, slot), |&(hash, _)| spread(hash));
+                index.add_head(Head::of(entry.hash, slot, &entry.meta));
             }
             let id = entry.id as usize;
             index.slots.resize(index.slots.len().max(id + 1), NONE);
