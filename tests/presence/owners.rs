@@ -28,7 +28,8 @@ fn an_owner_that_is_dropped_or_ended_leaves_everything() {
     }
 }
 
-/// The period is an hour: a topic has two epochs, that which a first change begins at once and that which the flush ends.
+/// The period is an hour: a topic has two epochs, that which a first change begins at once and that which the flush
+/// ends.
 #[test]
 fn owners_that_go_at_once_are_told_in_at_most_a_diff_for_each_topic_and_epoch() {
     const OWNERS: usize = 1_000;
