@@ -93,7 +93,7 @@ pub mod internals {
     pub use crate::message::refs;
     pub use crate::presence::map::{meta, owner, room as presence_room, signal};
     pub use crate::subscriber::{notify, ready, ring};
-    pub use crate::sync::{AtomicU32, Mutex, Parker};
+    pub use crate::sync::{AtomicU32, Mutex, Parker, Queue, Refused};
     pub use crate::topic::state;
     pub use crate::worker::{baton, gate, inbox, lane, log, room, sleep};
 }

@@ -2,21 +2,22 @@
 //!
 //! # Out
 //!
-//! A publisher appends a record to its topic's lane, under one lock and for as long as that takes to copy, and wakes
-//! the sending thread if that sleeps. The thread takes all that has gathered in all lanes and makes packets of it:
-//! one broadcast alone leaves at once, and under load a packet has what has come while the last ones were sent.
+//! A publisher appends a record to its topic's lane, under the lock of a [`Queue`] and for as long as that takes to
+//! copy, and wakes the sending thread if that sleeps. The thread takes all that has gathered in all lanes and makes
+//! packets of it: one broadcast alone leaves at once, and under load a packet has what has come while the last ones
+//! were sent.
 //!
 //! - I1. Records of one lane leave in the order in which they were appended, and so do a publisher's. Packets of a lane
 //!   are numbered from 1 without holes; one that the cluster refuses has used up its number, so others see the gap.
-//! - I2. No wake-up is lost: the thread goes to sleep under the lock under which records are appended.
+//! - I2. No wake-up is lost, and what was taken leaves before the end ([`Queue`]).
 //! - I3. What waits is bounded: a record that finds too many bytes waiting is not taken, and its publisher is told.
 //! - I4. A lane that has fallen silent sends one more packet, an empty one, within two [`ANNOUNCE_PERIOD`]s: the loss
 //!   of its last packet is seen, too.
 //!
 //! # In
 //!
-//! What comes is put into a queue, bounded in bytes, and taken from there by the delivering thread alone: it may wait
-//! for a worker's inbox, which whoever calls [`Receiver`] must not.
+//! What comes is put into another queue, and taken from there by the delivering thread alone: it may wait for a
+//! worker's inbox, which whoever calls [`Receiver`] must not.
 //!
 //! - I5. Of each sender's life and lane packets are taken in the order of their numbers, each once. One with a lower
 //!   number than expected is dropped, one with a higher number shows a gap. The first one that is heard begins.
@@ -25,7 +26,9 @@ use super::wire::{self, Body, HEAD_BYTES, Packet, Record, Sender, WireError};
 use super::{Cluster, Health, LANES, Receiver, StartError, Taken};
 use crate::message::Payload;
 use crate::pubsub::{ForClients, Outcome, Shared};
-use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, OnceLock, Ordering, Parker, Text, Weak, thread, wake};
+use crate::sync::{
+    Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, OnceLock, Ordering, Parker, Queue, Refused, Text, Weak, thread,
+};
 use crate::topic::spread;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -123,8 +126,9 @@ pub(crate) struct Link {
     cluster: std::sync::Arc<dyn Cluster>,
     node: Box<str>,
     boot: u64,
-    out: Mutex<Out>,
-    come: Mutex<Come>,
+    out: Queue<Out>,
+    /// What has come, and by which lane.
+    come: Queue<VecDeque<(Option<u16>, Bytes)>>,
     /// A number for it: publishers look at it.
     health: AtomicU32,
     counters: Counters,
@@ -149,13 +153,10 @@ pub(crate) enum To<'a> {
     Node(&'a str),
 }
 
-#[derive(Default)]
+/// What is to be sent.
 struct Out {
     lanes: Vec<Batch>,
     nodes: HashMap<Text, Batch>,
-    bytes: usize,
-    sleeper: Option<std::sync::Arc<Parker>>,
-    stop: bool,
 }
 
 /// Records that wait, and where each ends.
@@ -163,16 +164,6 @@ struct Out {
 struct Batch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
-}
-
-#[derive(Default)]
-struct Come {
-    queue: VecDeque<(Option<u16>, Bytes)>,
-    bytes: usize,
-    /// What was taken from the queue is being delivered.
-    is_busy: bool,
-    sleeper: Option<std::sync::Arc<Parker>>,
-    stop: bool,
 }
 
 /// The lane of a topic: the same on every node.
@@ -189,8 +180,8 @@ impl Link {
             cluster,
             node: node.into(),
             boot,
-            out: Mutex::new(Out { lanes, ..Out::default() }),
-            come: Mutex::new(Come::default()),
+            out: Queue::new(WAITING_BYTES_MAX, Out { lanes, nodes: HashMap::new() }),
+            come: Queue::new(COME_BYTES_MAX, VecDeque::new()),
             health: AtomicU32::new(STARTING),
             counters: Counters::default(),
             gossip: Mutex::new(None),
@@ -239,23 +230,13 @@ impl Link {
 
     /// Ends the threads; `stop` comes between the last packet out and the last in.
     fn end(&self, stop: impl FnOnce()) {
-        let sleeper = {
-            let mut out = self.out.lock();
-            if std::mem::replace(&mut out.stop, true) {
-                return;
-            }
-            out.sleeper.take()
-        };
-        wake(sleeper);
+        if !self.out.close() {
+            return;
+        }
         join(&self.sending);
         stop();
         self.health.store(STOPPED, Ordering::Relaxed);
-        let sleeper = {
-            let mut come = self.come.lock();
-            come.stop = true;
-            come.sleeper.take()
-        };
-        wake(sleeper);
+        self.come.close();
         join(&self.delivering);
     }
 
@@ -316,8 +297,7 @@ impl Link {
 
     /// Whether something has come that was not taken yet.
     pub(crate) fn is_behind(&self) -> bool {
-        let come = self.come.lock();
-        come.is_busy || !come.queue.is_empty()
+        !self.come.is_idle()
     }
 
     /// Whether the cluster is ready, and how many packets of others have been lost.
@@ -361,14 +341,7 @@ impl Link {
             CONNECTING | STARTING => Outcome::Buffered,
             _ => return Outcome::ClusterDown,
         };
-        let sleeper = {
-            let mut out = self.out.lock();
-            // An empty buffer takes one of any size.
-            if out.stop || out.bytes > 0 && out.bytes + bytes > WAITING_BYTES_MAX {
-                return Outcome::ClusterDown;
-            }
-            out.bytes += bytes;
-            let out = &mut *out;
+        let put = self.out.put(bytes, |out| {
             let batch = match to {
                 To::Lane(lane) => &mut out.lanes[usize::from(lane)],
                 To::Node(node) => match out.nodes.get_mut(node) {
@@ -378,10 +351,8 @@ impl Link {
             };
             record(&mut batch.bytes);
             batch.ends.push(batch.bytes.len());
-            out.sleeper.take()
-        };
-        wake(sleeper);
-        taking
+        });
+        put.map_or(Outcome::ClusterDown, |()| taking)
     }
 }
 
@@ -420,15 +391,15 @@ impl Sending {
         let (mut active, mut before) = (0_u64, 0_u64);
         let mut period_end: Option<Instant> = None;
         loop {
-            let round = self.wait(&parker, period_end);
-            for (lane, batch) in round.lanes {
+            let taken = self.link.out.take(&parker, period_end, Round::of);
+            for (lane, batch) in taken.what.lanes {
                 active |= 1 << lane;
                 self.send(To::Lane(lane), &batch);
             }
-            for (node, batch) in round.nodes {
+            for (node, batch) in taken.what.nodes {
                 self.send(To::Node(&node), &batch);
             }
-            if round.stop {
+            if taken.is_last {
                 return;
             }
             let now = Instant::now();
@@ -442,21 +413,6 @@ impl Sending {
             }
             if period_end.is_none() && (active | before) != 0 {
                 period_end = Some(now + ANNOUNCE_PERIOD);
-            }
-        }
-    }
-
-    fn wait(&self, parker: &std::sync::Arc<Parker>, deadline: Option<Instant>) -> Round {
-        loop {
-            let mut out = self.link.out.lock();
-            out.sleeper = None;
-            if out.bytes > 0 || out.stop {
-                return Round::of(&mut out);
-            }
-            out.sleeper = Some(parker.clone());
-            drop(out);
-            if !parker.wait(deadline) {
-                return Round::of(&mut self.link.out.lock());
             }
         }
     }
@@ -512,19 +468,17 @@ impl Sending {
     }
 }
 
-/// What is to be sent.
+/// What is sent at one time: lanes that have something, and nodes.
 struct Round {
     lanes: Vec<(u16, Batch)>,
     nodes: HashMap<Text, Batch>,
-    stop: bool,
 }
 
 impl Round {
     fn of(out: &mut Out) -> Self {
-        out.bytes = 0;
         let lanes = (0..).zip(&mut out.lanes).filter(|(_, batch)| !batch.ends.is_empty());
         let lanes = lanes.map(|(lane, batch)| (lane, std::mem::take(batch))).collect();
-        Round { lanes, nodes: std::mem::take(&mut out.nodes), stop: out.stop }
+        Round { lanes, nodes: std::mem::take(&mut out.nodes) }
     }
 }
 
@@ -538,17 +492,9 @@ impl Receiver for Door {
     fn receive(&self, lane: Option<u16>, payload: Bytes) {
         let Some(link) = self.link.upgrade() else { return };
         count(&link.counters.bytes_received, payload.len() as u64);
-        let sleeper = {
-            let mut come = link.come.lock();
-            if come.bytes > 0 && come.bytes + payload.len() > COME_BYTES_MAX {
-                drop(come);
-                return count(&link.counters.overflowed, 1);
-            }
-            come.bytes += payload.len();
-            come.queue.push_back((lane, payload));
-            come.sleeper.take()
-        };
-        wake(sleeper);
+        if link.come.put(payload.len(), |come| come.push_back((lane, payload))) == Err(Refused::Full) {
+            count(&link.counters.overflowed, 1);
+        }
     }
 
     fn health(&self, health: Health) {
@@ -589,26 +535,13 @@ impl Delivering {
     fn run(mut self) {
         let parker = Parker::new();
         loop {
-            let (come, stop) = {
-                let mut come = self.link.come.lock();
-                come.sleeper = None;
-                come.is_busy = false;
-                if come.queue.is_empty() && !come.stop {
-                    come.sleeper = Some(parker.clone());
-                    drop(come);
-                    parker.wait(None);
-                    continue;
-                }
-                come.bytes = 0;
-                come.is_busy = true;
-                (std::mem::take(&mut come.queue), come.stop)
-            };
-            for (lane, payload) in come {
+            let come = self.link.come.take(&parker, None, std::mem::take);
+            for (lane, payload) in come.what {
                 if let Err(error) = self.take(lane, &payload) {
                     self.link.unreadable(error);
                 }
             }
-            if stop {
+            if come.is_last {
                 return;
             }
         }

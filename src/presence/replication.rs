@@ -1,8 +1,8 @@
 //! Presence over a cluster: the thread that gossips.
 //!
-//! It owns the [`Replica`]. Three things come to it, by one queue and in order: what other nodes tell, which of this
-//! node's presences have come and gone (an epoch's net changes, from the sealer), and the end. What the replica reports
-//! of other nodes it does in the rooms: so they are in diffs, lists and states as this node's own are.
+//! It owns the [`Replica`]. Three things come to it, by one [`Queue`] and in order: what other nodes tell, which of
+//! this node's presences have come and gone (an epoch's net changes, from the sealer), and the end. What the replica
+//! reports of other nodes it does in the rooms: so they are in diffs, lists and states as this node's own are.
 //!
 //! - I1. A presence of this node goes to the replica when its epoch is sealed, one of another node never does: its meta
 //!   says so.
@@ -10,7 +10,6 @@
 //! - I3. A peer is judged only when everything has been taken that had come before: to the cluster's queue, which the
 //!   link says, and to this one.
 //! - I4. What is long goes to its node in parcels ([`parcel`]); while one comes, nobody is asked for another.
-//! - I5. No wake-up is lost: the thread goes to sleep under the lock under which things are put into the queue.
 
 mod codec;
 mod parcel;
@@ -23,14 +22,14 @@ use super::map::meta::{Meta, PhxRef};
 use super::map::room::{Room, hash_of};
 use super::map::table::Table;
 use crate::cluster::{Link, To, WireError};
-use crate::sync::{Arc, Mutex, Parker, Text, thread, wake};
+use crate::sync::{Arc, Mutex, Parker, Queue, Text, thread};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Gossip for all goes by this lane.
 const LANE: u16 = 0;
-/// Bytes of gossip that may wait. What is dropped beyond is asked for again.
+/// Bytes of gossip that may wait.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// What comes to the thread.
@@ -42,19 +41,10 @@ enum Input {
     Own { topic: Text, joins: Vec<Meta>, leaves: Vec<PhxRef> },
 }
 
-#[derive(Debug, Default)]
-struct Inbox {
-    queue: VecDeque<Input>,
-    /// Of gossip.
-    bytes: usize,
-    sleeper: Option<std::sync::Arc<Parker>>,
-    stop: bool,
-}
-
 /// The handle of the thread. See the module's text.
 #[derive(Debug)]
 pub(super) struct Replication {
-    inbox: Arc<Mutex<Inbox>>,
+    inbox: Arc<Queue<VecDeque<Input>>>,
     link: Arc<Link>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
@@ -80,7 +70,7 @@ impl Replication {
         let vsn = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
         let own = Node { name: node.into(), vsn };
         let replica = Replica::new(own.name.clone(), vsn, gossiping.options.clone(), Duration::ZERO);
-        let inbox = Arc::new(Mutex::new(Inbox::default()));
+        let inbox = Arc::new(Queue::new(WAITING_BYTES_MAX, VecDeque::new()));
         let gossiper = Gossiper {
             replica: replica.map_err(BuildError::Gossip)?,
             own,
@@ -98,14 +88,8 @@ impl Replication {
         };
         let to = inbox.clone();
         let taken = link.set_gossip(Box::new(move |bytes| {
-            let size = bytes.len();
-            put(&to, |inbox| {
-                if inbox.bytes > 0 && inbox.bytes + size > WAITING_BYTES_MAX {
-                    return;
-                }
-                inbox.bytes += size;
-                inbox.queue.push_back(Input::Gossip(bytes));
-            });
+            // What is refused is asked for again.
+            let _ = to.put(bytes.len(), |inbox| inbox.push_back(Input::Gossip(bytes)));
         }));
         if !taken {
             return Err(BuildError::Replicated);
@@ -123,28 +107,20 @@ impl Replication {
         let joins: Vec<Meta> = joins.iter().filter(|meta| !meta.is_remote()).cloned().collect();
         let leaves: Vec<PhxRef> = leaves.iter().filter(|meta| !meta.is_remote()).map(Meta::phx_ref).collect();
         if !(joins.is_empty() && leaves.is_empty()) {
-            put(&self.inbox, |inbox| inbox.queue.push_back(Input::Own { topic: topic.into(), joins, leaves }));
+            // It is refused only behind the end, and the sealer ends it after its last.
+            let _ = self.inbox.put(0, |inbox| inbox.push_back(Input::Own { topic: topic.into(), joins, leaves }));
         }
     }
 
     /// Ends it, after what has come.
     pub(super) fn stop(&self) {
         self.link.clear_gossip();
-        put(&self.inbox, |inbox| inbox.stop = true);
+        self.inbox.close();
         if let Some(thread) = self.thread.lock().take() {
             // A panic there is a bug, told by the hook.
             let _ = thread.join();
         }
     }
-}
-
-fn put(inbox: &Mutex<Inbox>, what: impl FnOnce(&mut Inbox)) {
-    let sleeper = {
-        let mut inbox = inbox.lock();
-        what(&mut inbox);
-        inbox.sleeper.take()
-    };
-    wake(sleeper);
 }
 
 /// The thread.
@@ -155,7 +131,7 @@ struct Gossiper {
     coming: Coming,
     /// Whether the cluster was ready, and how many packets had been lost, at the last tick.
     link_was: (bool, u64),
-    inbox: Arc<Mutex<Inbox>>,
+    inbox: Arc<Queue<VecDeque<Input>>>,
     link: Arc<Link>,
     table: Arc<Table>,
     /// Where presences of other nodes are (I2).
@@ -173,11 +149,11 @@ impl Gossiper {
         let early = self.period.mul_f64(f64::from(PhxRef::unique().as_str().as_bytes()[0] % 8) / 32.0);
         let mut due = self.begin + early;
         loop {
-            let (inputs, stop) = self.wait(&parker, due);
-            for input in inputs {
+            let inputs = self.inbox.take(&parker, Some(due), std::mem::take);
+            for input in inputs.what {
                 self.take(input);
             }
-            if stop {
+            if inputs.is_last {
                 self.end();
                 return;
             }
@@ -185,7 +161,7 @@ impl Gossiper {
                 if self.link_was_away() {
                     self.replica.missed();
                 }
-                let drained = !self.link.is_behind() && self.inbox.lock().queue.is_empty();
+                let drained = !self.link.is_behind() && self.inbox.is_empty();
                 let now = self.begin.elapsed();
                 self.replica.tick(now, drained, &mut self.out);
                 self.act();
@@ -199,20 +175,6 @@ impl Gossiper {
         let now = self.link.ready_and_lost();
         let before = std::mem::replace(&mut self.link_was, now);
         now.0 && now != before
-    }
-
-    fn wait(&self, parker: &std::sync::Arc<Parker>, due: Instant) -> (VecDeque<Input>, bool) {
-        loop {
-            let mut inbox = self.inbox.lock();
-            inbox.sleeper = None;
-            if !inbox.queue.is_empty() || inbox.stop || Instant::now() >= due {
-                inbox.bytes = 0;
-                return (std::mem::take(&mut inbox.queue), inbox.stop);
-            }
-            inbox.sleeper = Some(parker.clone());
-            drop(inbox);
-            parker.wait(Some(due));
-        }
     }
 
     fn take(&mut self, input: Input) {
