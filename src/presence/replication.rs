@@ -68,12 +68,10 @@ impl Replication {
         let begin = Instant::now();
         // Later lives have greater numbers, if the clock is not set back between them.
         let vsn = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
-        let own = Node { name: node.into(), vsn };
-        let replica = Replica::new(own.name.clone(), vsn, gossiping.options.clone(), Duration::ZERO);
+        let replica = Replica::new(node.into(), vsn, gossiping.options.clone(), Duration::ZERO);
         let inbox = Arc::new(Queue::new(WAITING_BYTES_MAX, VecDeque::new()));
         let gossiper = Gossiper {
             replica: replica.map_err(BuildError::Gossip)?,
-            own,
             sending: Sending::default(),
             coming: Coming::default(),
             link_was: link.ready_and_lost(),
@@ -126,7 +124,6 @@ impl Replication {
 /// The thread.
 struct Gossiper {
     replica: Replica<Tracked>,
-    own: Node,
     sending: Sending,
     coming: Coming,
     /// Whether the cluster was ready, and how many packets had been lost, at the last tick.
@@ -194,29 +191,30 @@ impl Gossiper {
     fn hear(&mut self, gossip: &[u8]) -> Result<(), WireError> {
         let now = Instant::now();
         match codec::decode(gossip)? {
-            Some(Told::Message(message)) => {
-                self.replica.receive(self.begin.elapsed(), message, &mut self.out);
-                self.act();
-            }
+            Some(Told::Message(message)) => self.receive(message),
             Some(Told::Piece(from, piece)) => {
                 let took = self.coming.take(now, &from, piece)?;
                 if let Some(pieces) = took.taken {
-                    let taken = codec::encode_taken(&self.own, piece.parcel, pieces);
+                    let taken = codec::encode_taken(self.replica.node(), piece.parcel, pieces);
                     self.link.gossip(To::Node(&from.name), &taken);
                 }
                 if let Some(whole) = took.whole {
                     let Some(Told::Message(message)) = codec::decode(&whole)? else { return Err(WireError::Kind) };
-                    self.replica.receive(self.begin.elapsed(), message, &mut self.out);
-                    self.act();
+                    self.receive(message);
                 }
             }
             Some(Told::Taken { by, parcel, pieces }) => {
-                let (link, own) = (&self.link, &self.own);
+                let (link, own) = (&self.link, self.replica.node());
                 self.sending.taken(now, &by, parcel, pieces, |piece| send_piece(link, own, &by, piece));
             }
             None => self.link.unknown(),
         }
         Ok(())
+    }
+
+    fn receive(&mut self, message: Message<Tracked>) {
+        self.replica.receive(self.begin.elapsed(), message, &mut self.out);
+        self.act();
     }
 
     /// Sends a node what may be long.
@@ -227,7 +225,7 @@ impl Gossiper {
             self.link.gossip(To::Node(&to.name), &bytes);
             return;
         }
-        let (link, own) = (&self.link, &self.own);
+        let (link, own) = (&self.link, self.replica.node());
         self.sending.begin(Instant::now(), to, bytes, |piece| send_piece(link, own, to, piece));
     }
 

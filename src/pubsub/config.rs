@@ -2,6 +2,7 @@
 
 use super::PubSub;
 use super::error::{ConfigError, TopicError};
+use super::publish::IN_PLACE_MEMBERS_MAX;
 use crate::cluster::Cluster;
 use crate::subscriber::ring::CAPACITY_MAX;
 use crate::sync::thread;
@@ -221,7 +222,7 @@ impl Builder {
         within("topic_bytes_max", self.topic_bytes_max as u64, 1, 1 << 20)?;
         within("mailbox_capacity_max", self.mailbox_capacity_max as u64, 1, CAPACITY_MAX as u64)?;
         within("subscriptions_max", self.subscriptions_max.into(), 1, u32::MAX.into())?;
-        within("in_place_members_max", self.in_place.unwrap_or(0), 0, 4096)?;
+        within("in_place_members_max", self.in_place.unwrap_or(0), 0, IN_PLACE_MEMBERS_MAX)?;
         if self.node.is_empty() {
             return Err(ConfigError::EmptyNode);
         }

@@ -234,7 +234,7 @@ fn send_by_inbox(
 /// What handing a broadcast to a worker that is awake costs, about, in nanoseconds.
 const NS_TO_AWAKE: u64 = 100;
 /// A publisher delivers to no more members than a worker would in a slice.
-const IN_PLACE_MEMBERS_MAX: u64 = SLICE as u64;
+pub(super) const IN_PLACE_MEMBERS_MAX: u64 = SLICE as u64;
 
 /// Whether it is worth trying to deliver to so many members in place: all their workers seem to idle, and it costs the
 /// publisher no more than handing the broadcast to them would.

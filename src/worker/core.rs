@@ -15,7 +15,7 @@
 //!   nothing is popped.
 
 use super::barrier::Barrier;
-use super::deliver::{Afterwards, Deliver, Tally, Walker, Wide, ask_for_lines};
+use super::deliver::{Afterwards, Deliver, Tally, Walker, Wide, ask_for_lines, hand_over};
 use super::log::LogReader;
 use super::members::{Members, Place};
 use super::task::{self, Task};
@@ -163,9 +163,7 @@ impl Core {
     #[inline]
     pub fn hand_over(&mut self, afterwards: &mut Afterwards) {
         self.walker.hand_over(afterwards);
-        if !self.members.removed_metadata.is_empty() {
-            afterwards.metadata.append(&mut self.members.removed_metadata);
-        }
+        hand_over(&mut self.members.removed_metadata, &mut afterwards.metadata);
     }
 
     /// Does a bounded piece of work. Returns whether there was any.

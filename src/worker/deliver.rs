@@ -83,7 +83,7 @@ impl Afterwards {
 
 /// Moves all of `from`, by an exchange where that is enough.
 #[inline]
-fn hand_over<T>(from: &mut Vec<T>, to: &mut Vec<T>) {
+pub(super) fn hand_over<T>(from: &mut Vec<T>, to: &mut Vec<T>) {
     if from.is_empty() {
         return;
     }

@@ -31,6 +31,13 @@ async function cluster(configuration) {
   return { bus, links, nodes, end };
 }
 
+/** Ann, ben and cat, each on a node of their own, one after the other. */
+async function members(library, tab, nodes, topic) {
+  const all = [];
+  for (const [n, user] of ["ann", "ben", "cat"].entries()) all.push(await member(library, tab, nodes[n], user, topic));
+  return all;
+}
+
 /** A client that writes down whose numbers it hears. */
 class Reader {
   /** The numbers of each sender, as they came. */
@@ -258,9 +265,7 @@ export const faultCases = {
     const { bus, links, nodes, end } = await cluster(IMPATIENT);
     const [a, b, c] = nodes;
     const topic = "room:slow";
-    const ann = await member(library, tab, a, "ann", topic);
-    const ben = await member(library, tab, b, "ben", topic);
-    const cat = await member(library, tab, c, "cat", topic);
+    const [ann, ben, cat] = await members(library, tab, nodes, topic);
     const talk = await Talk.of(library, tab, [a, c], "room:talk");
     await seenAlike(nodes, topic, [ann, ben, cat], ["ann", "ben", "cat"]);
     const lost = async () => (await figures(b)).packets_lost;
@@ -302,9 +307,7 @@ export const faultCases = {
     const { bus, links, nodes, end } = await cluster(IMPATIENT);
     const [a, b, c] = nodes;
     const topic = "room:stopped";
-    const ann = await member(library, tab, a, "ann", topic);
-    const ben = await member(library, tab, b, "ben", topic);
-    const cat = await member(library, tab, c, "cat", topic);
+    const [ann, ben, cat] = await members(library, tab, nodes, topic);
     const talk = await Talk.of(library, tab, [a, b], "room:talk");
     await seenAlike(nodes, topic, [ann, ben, cat], ["ann", "ben", "cat"]);
     const port = await links[2].opened.take();

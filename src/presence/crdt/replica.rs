@@ -83,6 +83,11 @@ impl<E: Element> Replica<E> {
         })
     }
 
+    /// This node, in this life.
+    pub fn node(&self) -> &Node {
+        &self.own
+    }
+
     /// What this node knows.
     #[cfg(test)]
     pub fn state(&self) -> &State<E> {

@@ -17,6 +17,12 @@ fn options() -> Options {
     }
 }
 
+/// Heartbeats each minute.
+fn slow() -> Options {
+    let (down_period, permdown_period) = (Duration::from_secs(100), Duration::from_secs(200));
+    Options { max_silent_periods: 60, down_period, permdown_period, ..options() }
+}
+
 /// Nodes on a network that loses nothing but what is cut.
 struct Cluster {
     hosts: Vec<Host>,
@@ -134,10 +140,8 @@ fn an_idle_node_beats_each_third_tick_and_greets_who_is_new() {
 
 #[test]
 fn who_knows_that_it_missed_something_has_it_after_two_ticks_and_not_with_the_next_heartbeat() {
-    let slow = Options { max_silent_periods: 60, down_period: Duration::from_secs(100), ..options() };
-    let slow = Options { permdown_period: Duration::from_secs(200), ..slow };
     for knows in [true, false] {
-        let mut cluster = Cluster::with(&slow, &["a", "b", "c"]);
+        let mut cluster = Cluster::with(&slow(), &["a", "b", "c"]);
         cluster.hosts[0].apply(&[1], &[]);
         cluster.rounds(4);
         cluster.split(0, 1);
@@ -156,9 +160,7 @@ fn who_knows_that_it_missed_something_has_it_after_two_ticks_and_not_with_the_ne
 
 #[test]
 fn who_was_stopped_says_at_once_that_it_lives() {
-    let slow = Options { max_silent_periods: 60, down_period: Duration::from_secs(100), ..options() };
-    let slow = Options { permdown_period: Duration::from_secs(200), ..slow };
-    let mut host = Host::new(node("a", 1), slow, Duration::ZERO);
+    let mut host = Host::new(node("a", 1), slow(), Duration::ZERO);
     let mut tells = |second| told(&host.tick(Duration::from_secs(second), true).unwrap().0).is_some();
     assert_eq!([1, 2, 3, 30, 31].map(&mut tells), [true, false, false, true, false]);
 }
