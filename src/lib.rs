@@ -65,6 +65,8 @@ mod worker;
 pub mod channel;
 #[cfg(not(fanfare_loom))]
 pub mod cluster;
+#[cfg(not(fanfare_loom))]
+mod names;
 #[cfg(all(feature = "server", not(fanfare_loom)))]
 pub mod net;
 #[cfg(not(fanfare_loom))]

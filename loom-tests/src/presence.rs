@@ -1,7 +1,8 @@
 //! What the models of presence share: metas, and a sealer that keeps what it tells.
 
 use fanfare::internals::meta::{Fields, Meta, PhxRef};
-use fanfare::internals::presence_room::{Epoch, Room, Scope, Sealing, Waiter};
+use fanfare::internals::presence_room::{Epoch, Room, Scope, Sealing, Waiter, Wanted};
+use fanfare::internals::signal::Shard;
 use loom::sync::Arc;
 use std::collections::BTreeSet;
 
@@ -14,6 +15,13 @@ pub fn meta(key: &str) -> Meta {
 /// Somebody who waits for all of the state.
 pub fn waiter() -> Waiter {
     Waiter { scope: Scope::Full, tell: Box::new(|_| ()) }
+}
+
+/// What is in a shard's queue.
+pub fn taken(shard: &Shard) -> Vec<Arc<Room>> {
+    let mut rooms = Vec::new();
+    shard.take(&mut rooms);
+    rooms
 }
 
 /// What has been told so far, and the rooms that cool. It does with rooms what the sealer does.
@@ -30,7 +38,7 @@ impl Told {
     /// Seals a room, and tells what the epoch came to. Returns whether it is retired.
     pub fn seal(&mut self, room: &Arc<Room>) -> bool {
         let mut epoch = Epoch::default();
-        match room.seal(false, &mut epoch) {
+        match room.seal(|| Wanted::Changes, &mut epoch) {
             Sealing::Quiet => return false,
             Sealing::Retired => return true,
             Sealing::Epoch => self.cooling.push(room.clone()),

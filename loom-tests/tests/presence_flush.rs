@@ -1,8 +1,9 @@
-//! A flush returns when what was changed before it has been told, and not before, also if another flush is under way.
+//! A flush returns when what was changed before it has been told, and not before, also if another flush is under way,
+//! or the sealer pauses.
 //!
-//! Three threads: one changes a room and flushes, one flushes, and the sealer. About 7 s.
+//! Three threads: one changes a room and flushes, one flushes, and the sealer. About 20 s.
 // loom: preemptions=2
-// mutants: signal.flush_too_many
+// mutants: signal.flush_too_many, signal.flush_behind_the_pause
 #![cfg(fanfare_loom)]
 
 use fanfare::internals::Parker;
@@ -48,7 +49,12 @@ fn a_flush_is_over_when_what_came_before_it_is_told() {
         loop {
             let round = signal.wait(&parker, None);
             told.lock().unwrap().cooled();
-            let rooms = if round.stop { shard.close() } else { shard.take() };
+            let mut rooms = Vec::new();
+            if round.stop {
+                shard.close(&mut rooms)
+            } else {
+                shard.take(&mut rooms)
+            }
             for room in rooms {
                 told.lock().unwrap().seal(&room);
             }
@@ -58,6 +64,8 @@ fn a_flush_is_over_when_what_came_before_it_is_told() {
             if round.stop {
                 break;
             }
+            // For ever, if nobody ends it.
+            signal.pause(&parker, None);
         }
         signal.end();
         changes.join().unwrap();

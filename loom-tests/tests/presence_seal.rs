@@ -2,17 +2,18 @@
 //! sleeps is woken.
 //!
 //! Three threads: one comes and then changes its meta, one waits for the state, and the sealer, which ends when it has
-//! told all of that, and otherwise sleeps. About 2 s.
+//! told all of that, and otherwise sleeps. About 8 s.
 // loom: preemptions=3
-// mutants: signal.raise_without_wake, signal.sleep_over_work, room.queue_nothing, room.stay_fresh
+// mutants: signal.raise_without_wake, signal.sleep_over_work, signal.pause_on, room.queue_nothing, room.stay_fresh
 #![cfg(fanfare_loom)]
 
 use fanfare::internals::Parker;
 use fanfare::internals::presence_room::Room;
 use fanfare::internals::signal::{Shard, Signal};
-use fanfare_loom::presence::{Told, meta, waiter};
+use fanfare_loom::presence::{Told, meta, taken, waiter};
 use loom::sync::Arc;
 use loom::thread;
+use std::time::Instant;
 
 #[test]
 fn what_changes_is_told_once_and_states_are_aligned() {
@@ -41,13 +42,15 @@ fn what_changes_is_told_once_and_states_are_aligned() {
         let mut told = Told::default();
         while !(told.states == 1 && told.view.len() == 2 && told.view.contains(&last_ref)) {
             signal.wait(&parker, None);
-            shard.take().iter().for_each(|room| assert!(!told.seal(room)));
+            taken(&shard).iter().for_each(|room| assert!(!told.seal(room)));
             while told.is_cooling() {
                 assert!(told.cooled().is_empty(), "one stays");
             }
+            // One that is over at once.
+            signal.pause(&parker, Some(Instant::now()));
         }
         comes.join().unwrap();
         waits.join().unwrap();
-        shard.close();
+        shard.close(&mut Vec::new());
     });
 }

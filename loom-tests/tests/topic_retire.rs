@@ -2,7 +2,7 @@
 //! that was there before; and an entry is retired by one, once.
 //!
 //! One ends the last subscription of an entry, another begins and ends a use by a handle, a third subscribes. The table
-//! is a place for one entry behind a lock, used as `topic::Table` uses its map: looked up, inserted into and removed
+//! is a place for one entry behind a lock, used as `Names` uses its map: looked up, inserted into and removed
 //! from in separate steps.
 //!
 //! All schedules of up to four preemptions: about 4 s.
@@ -37,13 +37,8 @@ impl Table {
                 self.remove(&found);
                 continue;
             }
-            let entry = Arc::new(State::new());
-            assert!(begin(&entry), "a fresh entry is not retired");
-            let mut place = self.entry.lock().unwrap();
-            if place.is_none() {
-                *place = Some(entry.clone());
-                return entry;
-            }
+            // Not used yet: somebody else may begin first, and retire it.
+            self.entry.lock().unwrap().get_or_insert_with(|| Arc::new(State::new()));
         }
     }
 

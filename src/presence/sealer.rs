@@ -13,18 +13,25 @@ use super::DIFF;
 use super::diff::{Batch, Diff, Present, present, present_json, state_json};
 use super::map::aligned::Aligned;
 use super::map::meta::{Meta, Metas};
-use super::map::room::{Epoch, Room, Scope, Sealing, Waiter};
+use super::map::room::{Epoch, Room, Scope, Sealing, Waiter, Wanted};
 use super::map::signal::SHARDS;
 use super::replication::Replication;
 use super::start::Shared;
 use crate::pool::Pool;
 use crate::pubsub::ForClients;
-use crate::sync::{Arc, Mutex, Ordering, Parker};
+use crate::sync::{Arc, Mutex, Ordering, Parker, prefetch};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+/// How long changes gather between two rounds,
+const PAUSE: Duration = Duration::from_micros(100);
+/// if these follow each other faster than that.
+const BUSY: Duration = Duration::from_millis(1);
+/// How many rooms ahead the sealer asks for the memory of one: with many rooms it is far away, or in the cache of the
+/// processor that made the change.
+const AHEAD: usize = 6;
 /// Threads for hooks.
 const THREADS_MAX: usize = 16;
 
@@ -40,6 +47,8 @@ pub(super) fn is_here() -> bool {
 /// See the module's text.
 pub(super) struct Sealer {
     shared: Arc<Shared>,
+    /// Rooms that are to be sealed in this round.
+    due: Vec<Arc<Room>>,
     /// Rooms that cool, and until when.
     cooling: VecDeque<(Instant, Arc<Room>)>,
     lanes: Option<Arc<Lanes>>,
@@ -50,7 +59,7 @@ pub(super) struct Sealer {
 impl Sealer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let lanes = shared.hooks.are_there().then(|| Arc::new(Lanes::new()));
-        Sealer { shared, cooling: VecDeque::new(), lanes, epoch: Epoch::default() }
+        Sealer { shared, due: Vec::new(), cooling: VecDeque::new(), lanes, epoch: Epoch::default() }
     }
 
     /// The thread's work, until the presence is dropped. What is not told by then is told at the end.
@@ -58,6 +67,7 @@ impl Sealer {
         TELLS.set(true);
         let signal = self.shared.signal.clone();
         let parker = Parker::new();
+        let mut last_end = None;
         loop {
             let round = signal.wait(&parker, self.cooling.front().map(|(until, _)| *until));
             let everything = round.flush.is_some() || round.stop;
@@ -65,10 +75,10 @@ impl Sealer {
             // These first: what is sealed now has nothing more to tell in this round.
             self.cooled(everything);
             for shard in (0..SHARDS).filter(|shard| shards & 1 << shard != 0) {
-                let shard = self.shared.table.shard(shard).clone();
-                let rooms = if round.stop { shard.close() } else { shard.take() };
-                rooms.into_iter().for_each(|room| self.seal(room));
+                let shard = self.shared.table.shard(shard);
+                if round.stop { shard.close(&mut self.due) } else { shard.take(&mut self.due) }
             }
+            self.due();
             if round.flush.is_some()
                 && let Some(lanes) = &self.lanes
             {
@@ -85,8 +95,28 @@ impl Sealer {
             if round.stop {
                 break;
             }
+            if round.due != 0 {
+                if last_end.is_some_and(|end: Instant| end.elapsed() < BUSY) {
+                    signal.pause(&parker, Some(Instant::now() + PAUSE));
+                }
+                last_end = Some(Instant::now());
+            }
         }
         signal.end();
+    }
+
+    /// Seals the rooms that are due.
+    fn due(&mut self) {
+        let mut all = std::mem::take(&mut self.due);
+        let mut due = all.drain(..);
+        while let Some(room) = due.next() {
+            if let Some(ahead) = due.as_slice().get(AHEAD) {
+                prefetch(&**ahead);
+            }
+            self.seal(room);
+        }
+        drop(due);
+        self.due = all;
     }
 
     /// Looks again at the rooms that have cooled, or at all.
@@ -96,6 +126,9 @@ impl Sealer {
             if !all && self.cooling.front().is_some_and(|(until, _)| *until > now) {
                 return;
             }
+            if let Some((_, room)) = self.cooling.get(AHEAD) {
+                prefetch(&**room);
+            }
             if let Some((_, room)) = self.cooling.pop_front() {
                 self.seal(room);
             }
@@ -103,7 +136,7 @@ impl Sealer {
     }
 
     fn seal(&mut self, room: Arc<Room>) {
-        match room.seal(self.shared.hooks.metas.is_some(), &mut self.epoch) {
+        match room.seal(|| self.shared.wanted(room.name()), &mut self.epoch) {
             Sealing::Quiet => {}
             Sealing::Retired => self.shared.table.remove(&room),
             Sealing::Epoch => {
@@ -167,12 +200,23 @@ impl Lanes {
 }
 
 impl Shared {
+    /// What is to be told of an epoch: nothing if it is heard by nobody here and no other node is to know.
+    fn wanted(&self, topic: &str) -> Wanted {
+        if self.hooks.metas.is_some() {
+            Wanted::Metas
+        } else if self.replication.is_some() || self.hooks.are_there() || self.pubsub.subscriber_count(topic) > 0 {
+            Wanted::Changes
+        } else {
+            Wanted::Counts
+        }
+    }
+
     /// Tells what an epoch came to.
     fn tell(&self, room: &Room, epoch: &mut Epoch) {
         let topic = room.name();
-        let Epoch { joins, leaves, waiting, snapshot, counts, after } = epoch;
-        self.counters.add(&self.counters.joins, joins.len());
-        self.counters.add(&self.counters.leaves, leaves.len());
+        let Epoch { changes, joins, leaves, waiting, snapshot, counts, after } = epoch;
+        self.counters.add(&self.counters.joins, changes.0);
+        self.counters.add(&self.counters.leaves, changes.1);
         if !(joins.is_empty() && leaves.is_empty()) {
             self.tell_diff(topic, joins, leaves, std::mem::take(after));
         }

@@ -1,18 +1,14 @@
 //! The table of topics, from names to entries.
 //!
-//! The table is a `papaya` map: lookups take no lock and write only lines of their own thread; creating or dropping an
-//! entry touches one bucket; growth is incremental. What this module adds is the life of an entry
-//! ([`state`](super::state)) and its number, dense and reused, by which each worker finds its own members of the
-//! topic.
+//! What this module adds to [`Names`] is the life of an entry ([`state`](super::state)) and its number, dense and
+//! reused, by which each worker finds its own members of the topic.
 //!
 //! - I1. An entry's number is its own until the entry's memory goes: whoever holds an `Arc` of it (a message on its
 //!   way, a worker's list) can look its number up without meeting another topic.
 
 use super::state::State;
+use crate::names::Names;
 use crate::sync::{Arc, Mutex};
-use papaya::HashMap;
-use std::borrow::Borrow;
-use std::hash::{Hash, Hasher};
 
 /// A topic. See [`state`](super::state) for who keeps it alive.
 #[derive(Debug)]
@@ -65,94 +61,59 @@ impl Numbers {
     }
 }
 
-/// An entry as the table's element: equal and hashed by name.
-#[derive(Debug)]
-struct ByName(Arc<Entry>);
-
-impl Borrow<str> for ByName {
-    fn borrow(&self) -> &str {
-        &self.0.name
+impl AsRef<str> for Entry {
+    fn as_ref(&self) -> &str {
+        &self.name
     }
 }
 
-impl Hash for ByName {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (*self.0.name).hash(state);
-    }
-}
-
-impl PartialEq for ByName {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
-    }
-}
-
-impl Eq for ByName {}
-
-/// The table of topics. Hashed with a seed of this process: topic names may come from an attacker.
+/// The table of topics.
 #[derive(Debug)]
 pub struct Table {
-    entries: HashMap<ByName, (), foldhash::quality::RandomState>,
+    entries: Names<Entry>,
     numbers: Arc<Numbers>,
 }
 
 impl Table {
     /// An empty table.
     pub fn new() -> Self {
-        Table {
-            entries: HashMap::with_hasher(foldhash::quality::RandomState::default()),
-            numbers: Arc::new(Numbers(Mutex::new(FreeNumbers { free: Vec::new(), next: 0 }))),
-        }
+        let numbers = Arc::new(Numbers(Mutex::new(FreeNumbers { free: Vec::new(), next: 0 })));
+        Table { entries: Names::new(), numbers }
     }
 
     /// Calls `f` with the entry of that name, if there is one. The entry may be retired at any moment.
     #[inline]
     pub fn look_up<R>(&self, name: &str, f: impl FnOnce(Option<&Arc<Entry>>) -> R) -> R {
-        let guard = self.entries.guard();
-        f(self.entries.get_key_value(name, &guard).map(|(found, ())| &found.0))
+        self.entries.look_up(name, f)
     }
 
     /// Calls `with` with the entry of that name, made if need be, once `begin` has begun to use it. `begin` returns
     /// `false` for a retired entry; that one is taken out, and another made.
     pub fn begin_use<R>(&self, name: &str, begin: impl Fn(&State) -> bool, with: impl FnOnce(&Arc<Entry>) -> R) -> R {
-        loop {
-            let guard = self.entries.guard();
-            if let Some((found, ())) = self.entries.get_key_value(name, &guard) {
-                if begin(&found.0.state) {
-                    return with(&found.0);
-                }
-                // Its retirer may not have come to that yet.
-                self.remove(&found.0);
-                continue;
-            }
-            let entry = Arc::new(Entry {
-                name: name.into(),
-                state: State::new(),
-                number: self.numbers.take(),
-                numbers: self.numbers.clone(),
-            });
-            // Used before it is seen: nobody can retire it first.
-            let begun = begin(&entry.state);
-            debug_assert!(begun, "a fresh entry is not retired");
-            if self.entries.try_insert(ByName(entry.clone()), (), &guard).is_ok() {
-                return with(&entry);
-            }
-        }
+        let mut with = Some(with);
+        let found = |entry: &Arc<Entry>| begin(&entry.state).then(|| with.take().expect("it began once")(entry));
+        let make = || {
+            let (state, number, numbers) = (State::new(), self.numbers.take(), self.numbers.clone());
+            Arc::new(Entry { name: name.into(), state, number, numbers })
+        };
+        self.entries.find_or_make(name, found, make)
     }
 
     /// Takes a retired entry out, if it is still in.
     pub fn remove(&self, entry: &Arc<Entry>) {
         debug_assert!(entry.state.is_retired());
-        let guard = self.entries.guard();
-        // An error means that the name has a new entry already.
-        let _ = self.entries.remove_if(entry.name(), |found, ()| Arc::ptr_eq(&found.0, entry), &guard);
+        self.entries.remove(entry);
     }
 
     /// The names of all topics that somebody uses, in no order.
     pub fn names(&self) -> Vec<String> {
-        let guard = self.entries.guard();
-        let used = self.entries.keys(&guard).filter(|entry| !entry.0.state.is_retired());
-        used.map(|entry| entry.0.name().to_owned()).collect()
+        let mut names = Vec::new();
+        self.entries.for_each(|entry| {
+            if !entry.state.is_retired() {
+                names.push(entry.name().to_owned());
+            }
+        });
+        names
     }
 
     /// How many topics there are.

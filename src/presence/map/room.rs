@@ -28,8 +28,11 @@
 //!   `fresh`; a small room has no index: it counts the fresh ones, and finds them by looking at all.
 //! - I4. `next` and `prev` link the presences of one key; the index has the slot of each key's first.
 //!
+//! - I5. Who listens is asked under the lock, behind all changes of the epoch: who listened before one of them is
+//!   found.
+//!
 //! Models: `loom-tests/tests/presence_seal.rs` (I1, I2: nothing is lost, nothing told twice, the state is aligned),
-//! `presence_retire.rs` (I2).
+//! `presence_retire.rs` (I2), `presence_heard.rs` (I5).
 
 use super::aligned::Aligned;
 use super::entries::{Entries, Entry, FEW, NONE, Snapshot};
@@ -148,6 +151,17 @@ impl std::fmt::Debug for Waiter {
     }
 }
 
+/// What of an epoch is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wanted {
+    /// How many have come and gone: nobody hears of it.
+    Counts,
+    /// Who.
+    Changes,
+    /// And all metas of their keys.
+    Metas,
+}
+
 /// What a seal found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sealing {
@@ -162,9 +176,11 @@ pub enum Sealing {
 /// What one epoch came to.
 #[derive(Debug, Default)]
 pub struct Epoch {
-    /// Those that have come.
+    /// How many have come and gone.
+    pub changes: (usize, usize),
+    /// Those that have come, if they were wanted.
     pub joins: Vec<Meta>,
-    /// Those that have gone.
+    /// Those that have gone, if they were wanted.
     pub leaves: Vec<Meta>,
     /// Who is to be told the state.
     pub waiting: Vec<Waiter>,
@@ -172,7 +188,7 @@ pub struct Epoch {
     pub snapshot: Option<Snapshot>,
     /// Keys and presences.
     pub counts: (u32, u32),
-    /// Of each changed key one that came or went, and all that there are now, if that was wanted.
+    /// Of each changed key one that came or went, and all that there are now, if they were wanted.
     pub after: Vec<(Meta, Metas)>,
 }
 
@@ -183,6 +199,7 @@ impl Epoch {
         if self.joins.capacity().max(self.leaves.capacity()) > KEPT {
             *self = Epoch::default();
         }
+        self.changes = (0, 0);
         self.joins.clear();
         self.leaves.clear();
         self.waiting.clear();
@@ -250,13 +267,14 @@ impl Room {
         look(&self.lock())
     }
 
-    /// For the sealer: ends the open epoch. What it came to goes into `epoch`, which is empty; `after`: so do the metas
-    /// of changed keys.
-    pub fn seal(&self, after: bool, epoch: &mut Epoch) -> Sealing {
+    /// For the sealer: ends the open epoch. What it came to goes into `epoch`, which is empty.
+    /// `wanted` is asked under the lock (I5).
+    pub fn seal(&self, wanted: impl Fn() -> Wanted, epoch: &mut Epoch) -> Sealing {
+        let early = mutated!("room.ask_early").then(&wanted);
         let mut state = self.lock();
         if !state.is_sealed() {
             state.phase = Phase::Cooling;
-            state.seal(after, epoch);
+            state.seal(early.unwrap_or_else(wanted), epoch);
             Sealing::Epoch
         } else if state.entries.len() == 0 {
             state.phase = Phase::Retired;
@@ -497,13 +515,16 @@ impl State {
         self.aside.get_or_insert_default().waiting.push(waiter);
     }
 
-    fn seal(&mut self, after: bool, epoch: &mut Epoch) {
+    fn seal(&mut self, wanted: Wanted, epoch: &mut Epoch) {
         let entries = &mut self.entries;
         let few = 0..entries.len() as u32;
+        epoch.changes.0 = self.index.as_ref().map_or(usize::from(self.few_fresh), |index| index.fresh.len());
         let join_fresh = |slot: u32| {
             let entry = entries.at_mut(slot);
             if entry.fresh != NONE {
-                epoch.joins.push(entry.meta.clone());
+                if wanted >= Wanted::Changes {
+                    epoch.joins.push(entry.meta.clone());
+                }
                 if !mutated!("room.stay_fresh") {
                     entry.fresh = NONE;
                 }
@@ -517,13 +538,16 @@ impl State {
             self.few_fresh = 0;
         }
         if let Some(mut aside) = self.aside.take() {
-            epoch.leaves.extend(aside.left.drain(..));
+            epoch.changes.1 = aside.left.len();
+            if wanted >= Wanted::Changes {
+                epoch.leaves.extend(aside.left.drain(..));
+            }
             epoch.waiting.append(&mut aside.waiting);
         }
         epoch.counts = (self.keys, self.entries.len() as u32);
         let wants_metas = epoch.waiting.iter().any(|waiter| waiter.scope != Scope::Count);
         epoch.snapshot = wants_metas.then(|| self.entries.snapshot());
-        if after {
+        if wanted == Wanted::Metas {
             let mut seen = std::collections::HashSet::<&str>::new();
             let changed = epoch.joins.iter().chain(&epoch.leaves).filter(|meta| seen.insert(meta.key()));
             let now = |meta: &Meta| (meta.clone(), self.metas_of(meta.key(), hash_of(meta.key())));

@@ -8,10 +8,13 @@
 //!   is seen: either its queue's bit is up, or about to be.
 //! - I2. No wake-up is lost. The sealer goes to sleep under the lock under which bits are raised: it has seen the bit,
 //!   or who raises it sees that it sleeps and wakes it. A wake that comes before it sleeps is kept ([`Parker`]).
-//! - I3. A flush is done when a round for it is over: one that began after it was asked for, and that looks at every
+//! - I3. While changes come in quick succession the sealer pauses between rounds. It sleeps then, but is woken by a
+//!   flush or the end alone: who changes a room does not pay for a wake, and what gathers is sealed in one go. What was
+//!   queued meanwhile is in the next round, as by I2, since the pause ends before the sealer asks for that.
+//! - I4. A flush is done when a round for it is over: one that began after it was asked for, and that looks at every
 //!   room that is queued or cooling, whether bits are up or not.
 //!
-//! Models: `loom-tests/tests/presence_seal.rs` (I1, I2), `presence_flush.rs` (I3).
+//! Models: `loom-tests/tests/presence_seal.rs` (I1, I2), `presence_flush.rs` (I3, I4).
 
 use super::room::Room;
 use crate::sync::{Arc, Mutex, Parker, mutated, wake};
@@ -59,15 +62,17 @@ impl Shard {
         }
     }
 
-    /// For the sealer: what is in the queue.
-    pub fn take(&self) -> Vec<Arc<Room>> {
-        self.queue.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    /// For the sealer: moves what is in the queue to `rooms`.
+    pub fn take(&self, rooms: &mut Vec<Arc<Room>>) {
+        if let Some(queue) = &mut *self.queue.lock() {
+            rooms.append(queue);
+        }
     }
 
-    /// For the sealer, at its end: what is in the queue, and nothing comes to it any more. Rooms that owners still know
-    /// then live as long as these.
-    pub fn close(&self) -> Vec<Arc<Room>> {
-        self.queue.lock().take().unwrap_or_default()
+    /// For the sealer, at its end: as [`take`](Self::take), and nothing comes to the queue any more. Rooms that owners
+    /// still know then live as long as these.
+    pub fn close(&self, rooms: &mut Vec<Arc<Room>>) {
+        rooms.extend(self.queue.lock().take().into_iter().flatten());
     }
 }
 
@@ -81,6 +86,8 @@ struct State {
     due: u64,
     /// The sealer, while it sleeps.
     sleeper: Option<std::sync::Arc<Parker>>,
+    /// It sleeps for a pause (I3).
+    pauses: bool,
     /// Flushes that were asked for, and how many of them are done.
     asked: u64,
     done: u64,
@@ -112,7 +119,8 @@ impl Signal {
     fn raise(&self, shard: usize) {
         let mut state = self.0.lock();
         state.due |= 1 << shard;
-        let sleeper = if mutated!("signal.raise_without_wake") { None } else { state.sleeper.take() };
+        let wakes = !state.pauses && !mutated!("signal.raise_without_wake");
+        let sleeper = if wakes { state.sleeper.take() } else { None };
         drop(state);
         wake(sleeper);
     }
@@ -135,6 +143,21 @@ impl Signal {
         }
     }
 
+    /// For the sealer: lets changes gather until `end`, unless there is a flush to do, or it is to end (I3).
+    pub fn pause(&self, parker: &std::sync::Arc<Parker>, end: Option<Instant>) {
+        let mut state = self.0.lock();
+        if state.asked > state.done || state.stop {
+            return;
+        }
+        state.sleeper = Some(parker.clone());
+        state.pauses = true;
+        drop(state);
+        parker.wait(end);
+        let mut state = self.0.lock();
+        state.sleeper = None;
+        state.pauses = mutated!("signal.pause_on");
+    }
+
     /// For the sealer: that flush is done, and all before it.
     pub fn flushed(&self, flush: u64) {
         let mut state = self.0.lock();
@@ -151,7 +174,8 @@ impl Signal {
         let mut state = self.0.lock();
         state.asked += 1;
         let flush = state.asked;
-        let mut sleeper = state.sleeper.take();
+        let mut sleeper =
+            if state.pauses && mutated!("signal.flush_behind_the_pause") { None } else { state.sleeper.take() };
         while state.done < flush {
             if state.ended {
                 return false;

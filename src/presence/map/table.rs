@@ -1,52 +1,31 @@
 //! The table of rooms, from topics to who is present there.
 //!
-//! A `papaya` map, as the table of topics is: lookups take no lock. A room is made by the first who comes or waits, and
-//! is taken out by the sealer when it is empty, has been told and has cooled; who meets a retired one takes it out as
-//! well, and makes another.
+//! A room is made by the first who comes or waits, and is taken out by the sealer when it is empty, has been told and
+//! has cooled; who meets a retired one takes it out as well, and makes another.
 
 use super::room::Room;
 use super::signal::{SHARDS, Shard, Signal};
+use crate::names::Names;
 use crate::sync::Arc;
 use crate::topic::spread;
-use papaya::HashMap;
-use std::borrow::Borrow;
-use std::hash::{Hash, Hasher};
 
-/// A room as the table's element: equal and hashed by name.
-#[derive(Debug)]
-struct ByName(Arc<Room>);
-
-impl Borrow<str> for ByName {
-    fn borrow(&self) -> &str {
-        self.0.name()
+impl AsRef<str> for Room {
+    fn as_ref(&self) -> &str {
+        self.name()
     }
 }
-
-impl Hash for ByName {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.name().hash(state);
-    }
-}
-
-impl PartialEq for ByName {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name() == other.0.name()
-    }
-}
-
-impl Eq for ByName {}
 
 /// See the module's text.
 #[derive(Debug)]
 pub struct Table {
-    rooms: HashMap<ByName, (), foldhash::quality::RandomState>,
+    rooms: Names<Room>,
     shards: Box<[Arc<Shard>]>,
 }
 
 impl Table {
     /// An empty table.
     pub fn new(signal: &Arc<Signal>) -> Self {
-        Table { rooms: HashMap::with_hasher(foldhash::quality::RandomState::default()), shards: Shard::all(signal) }
+        Table { rooms: Names::new(), shards: Shard::all(signal) }
     }
 
     /// The room of a topic, if there is one. It may be retired.
@@ -56,34 +35,18 @@ impl Table {
 
     /// What `f` makes of the room of a topic, if there is one. It may be retired.
     pub fn with<R>(&self, topic: &str, f: impl FnOnce(&Arc<Room>) -> R) -> Option<R> {
-        let guard = self.rooms.guard();
-        self.rooms.get_key_value(topic, &guard).map(|(found, ())| f(&found.0))
+        self.rooms.look_up(topic, |room| room.map(f))
     }
 
     /// Calls `f` with the room of a topic, made if need be, until it gives something: it gives `None` for a retired
     /// one.
-    pub fn with_live<R>(&self, topic: &str, mut f: impl FnMut(&Arc<Room>) -> Option<R>) -> R {
-        let guard = self.rooms.guard();
-        loop {
-            if let Some((found, ())) = self.rooms.get_key_value(topic, &guard) {
-                match f(&found.0) {
-                    Some(result) => return result,
-                    // The sealer may not have come to that yet.
-                    None => self.remove(&found.0),
-                }
-                continue;
-            }
-            let room = Arc::new(Room::new(topic, self.shards[shard_of(topic)].clone()));
-            // An error means that somebody else was first.
-            let _ = self.rooms.try_insert(ByName(room), (), &guard);
-        }
+    pub fn with_live<R>(&self, topic: &str, f: impl FnMut(&Arc<Room>) -> Option<R>) -> R {
+        self.rooms.find_or_make(topic, f, || Arc::new(Room::new(topic, self.shards[shard_of(topic)].clone())))
     }
 
     /// Takes a retired room out, if it is still in.
     pub fn remove(&self, room: &Arc<Room>) {
-        let guard = self.rooms.guard();
-        // An error means that the topic has a new room already.
-        let _ = self.rooms.remove_if(room.name(), |found, ()| Arc::ptr_eq(&found.0, room), &guard);
+        self.rooms.remove(room);
     }
 
     /// The shard of that number.
