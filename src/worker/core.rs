@@ -37,6 +37,10 @@ pub const SLICE: usize = 4096;
 const BATCH: usize = 64;
 /// Topics that lost their last member before their bits are cleared, while the worker is busy.
 const EMPTIED_MAX: usize = 1024;
+/// So many subscriptions are more than a cache holds.
+const LARGE: u64 = 1 << 14;
+/// Entries of the log between two steps of asking for memory.
+const AHEAD: usize = 4;
 /// Log entries that a publisher applies for a worker when it delivers in place.
 const IN_PLACE_LOG_MAX: u64 = 64;
 /// What a delivery in place costs the publisher, about, in nanoseconds: a line, most likely of another processor.
@@ -72,6 +76,8 @@ pub struct Core {
     /// Subscriptions of those who left, by topic, which the topics have yet to be told of. Empty between applications
     /// of the log, and before a broadcast is walked.
     gone: Vec<(Arc<Entry>, u64)>,
+    /// The same for the limit of each subscriber that is still there.
+    ended: Vec<(Place, u64)>,
     /// Topics that lost their last member here and still show our bit.
     emptied: Vec<Arc<Entry>>,
     emptied_max: usize,
@@ -153,6 +159,7 @@ impl Core {
             postponed: Vec::new(),
             free: Vec::new(),
             gone: Vec::new(),
+            ended: Vec::new(),
             emptied: Vec::new(),
             emptied_max: EMPTIED_MAX,
             completed: 0,
@@ -255,8 +262,7 @@ impl Core {
             let place = Place { kind: 0, index };
             self.leave(engine, me, Leaving::Closed { place, reason: CloseReason::Overflow });
         }
-        self.count_gone(engine);
-        self.count_subscriptions(me);
+        self.tell_ended(engine, me);
     }
 
     fn start(&self, broadcast: Broadcast) -> Walk {
@@ -327,8 +333,7 @@ impl Core {
                 }
                 Deferred::Barrier(barrier) => {
                     // Whoever waited for it looks at the counts.
-                    self.count_gone(engine);
-                    self.count_subscriptions(me);
+                    self.tell_ended(engine, me);
                     barrier.reach();
                 }
                 Deferred::Task(waiting) => {
@@ -345,8 +350,7 @@ impl Core {
                 }
             }
         }
-        self.count_gone(engine);
-        self.count_subscriptions(me);
+        self.tell_ended(engine, me);
     }
 
     fn count_subscriptions(&self, me: &Worker) {
@@ -394,12 +398,23 @@ impl Core {
             return false;
         }
         self.walker.finish_slice();
+        let is_large = self.members.subscriptions() > LARGE;
         while let Some(op) = self.log.next(&me.lane.log, position) {
+            if is_large {
+                self.ask_ahead();
+            }
             self.apply(engine, me, op);
         }
-        self.count_gone(engine);
-        self.count_subscriptions(me);
+        self.tell_ended(engine, me);
         true
+    }
+
+    /// Asks for the memory of entries that come later, step by step, since each step's line says where the next one is.
+    fn ask_ahead(&self) {
+        let place = |ahead: usize| self.log.ahead(ahead).and_then(Op::place);
+        place(3 * AHEAD).into_iter().for_each(|place| self.members.prefetch_chain(place));
+        place(2 * AHEAD).into_iter().for_each(|place| self.members.prefetch_record(place));
+        place(AHEAD).into_iter().for_each(|place| self.members.prefetch_member(place));
     }
 
     fn apply(&mut self, engine: &Arc<Shared>, me: &Worker, op: Op) {
@@ -421,7 +436,10 @@ impl Core {
                     self.count_gone(engine);
                 }
                 if removed > 0 {
-                    me.lane.log.lock().state().drop_subscriptions(place, removed);
+                    self.ended.push((place, removed));
+                }
+                if self.ended.len() >= BATCH {
+                    self.give_back(me);
                 }
             }
             Op::End { place, reason } => self.leave(engine, me, Leaving::Closed { place, reason }),
@@ -519,10 +537,25 @@ impl Core {
         self.postponed.shrink_to(EMPTIED_MAX);
     }
 
+    /// Gives back what subscribers have left: subscriptions, and then, since another may come to have them, places.
     fn give_back(&mut self, me: &Worker) {
-        if !self.free.is_empty() {
-            me.lane.log.lock().state().recycle(self.free.drain(..));
+        if self.ended.is_empty() && self.free.is_empty() {
+            return;
         }
+        let mut guard = me.lane.log.lock();
+        let places = guard.state();
+        self.ended.iter().for_each(|(place, _)| places.prefetch(*place));
+        self.ended.drain(..).for_each(|(place, count)| places.drop_subscriptions(place, count));
+        places.recycle(self.free.drain(..));
+    }
+
+    /// Tells topics and subscribers of the subscriptions that have ended.
+    fn tell_ended(&mut self, engine: &Arc<Shared>, me: &Worker) {
+        self.count_gone(engine);
+        if !self.ended.is_empty() {
+            self.give_back(me);
+        }
+        self.count_subscriptions(me);
     }
 
     fn is_removed(&self, place: Place, generation: u32) -> bool {

@@ -124,6 +124,11 @@ impl<O> LogReader<O> {
         entry
     }
 
+    /// The entry so many behind the next one, if it has been fetched.
+    pub fn ahead(&self, count: usize) -> Option<&O> {
+        self.fetched.get(count)
+    }
+
     /// Entries applied so far.
     pub fn applied(&self) -> u64 {
         self.applied

@@ -19,7 +19,7 @@
 //! reasons.
 
 use super::segments::Segments;
-use crate::sync::Arc;
+use crate::sync::{Arc, prefetch};
 use crate::topic::Entry;
 use std::any::Any;
 
@@ -177,6 +177,28 @@ impl Members {
         }
         list.members.push(place.index, record);
         self.subscriptions += 1;
+    }
+
+    /// Asks for the head of a subscriber's chain.
+    pub fn prefetch_chain(&self, place: Place) {
+        self.head(place).into_iter().for_each(prefetch);
+    }
+
+    /// Asks for the first record of its chain, whose head should be here by now.
+    pub fn prefetch_record(&self, place: Place) {
+        let record = self.head(place).and_then(|head| self.records.get(*head as usize));
+        record.into_iter().for_each(prefetch);
+    }
+
+    /// Asks for where that record's list has it.
+    pub fn prefetch_member(&self, place: Place) {
+        if let Some(record) = self.head(place).and_then(|head| self.records.get(*head as usize)) {
+            self.list(record.list).members.prefetch(record.position as usize);
+        }
+    }
+
+    fn head(&self, place: Place) -> Option<&u32> {
+        self.chains.get(place.kind as usize)?.get(place.index as usize)
     }
 
     /// Removes every subscription of `place` to the topic. Returns how many there were.

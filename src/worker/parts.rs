@@ -11,7 +11,7 @@ use crate::message::Bias;
 use crate::subscriber::handler::NewHandler;
 use crate::subscriber::ready::Group;
 use crate::subscriber::ring::Line;
-use crate::sync::{Arc, AtomicU32, AtomicU64, CachePadded, Mutex, Ordering, StableVec};
+use crate::sync::{Arc, AtomicU32, AtomicU64, CachePadded, Mutex, Ordering, StableVec, prefetch};
 use crate::topic::Entry;
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -84,6 +84,19 @@ pub enum Op {
     DropGroup(Arc<Group>),
 }
 
+impl Op {
+    /// The subscriber that it is about, if it changes who is subscribed.
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Op::Subscribe { place, .. }
+            | Op::Unsubscribe { place, .. }
+            | Op::End { place, .. }
+            | Op::Remove { place, .. } => Some(*place),
+            Op::Handler { .. } | Op::Wide { .. } | Op::DropGroup(_) => None,
+        }
+    }
+}
+
 /// Places of subscribers, beside the log.
 #[derive(Debug, Default)]
 pub struct Places {
@@ -149,6 +162,11 @@ impl Places {
         let below = tenant.subscriptions < max;
         tenant.subscriptions += u32::from(below);
         below
+    }
+
+    /// Asks for what is known of a subscriber.
+    pub fn prefetch(&self, place: Place) {
+        prefetch(&self.kinds[place.kind as usize].tenants[place.index as usize]);
     }
 
     /// Counts subscriptions that ended.

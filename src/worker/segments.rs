@@ -4,6 +4,8 @@
 //! vectors; beyond, each further [`SEGMENT`] pairs are one allocation. So growing copies at most [`SEGMENT`] pairs,
 //! whatever the size, and a walk reads places in long runs.
 
+use crate::sync::prefetch;
+
 /// Pairs that need no allocation.
 const FEW: usize = 3;
 /// Pairs in a segment.
@@ -70,6 +72,17 @@ impl Segments {
             Columns::Few { records, .. } => records[position],
             Columns::Many(many) if position < SEGMENT => many.records[position],
             Columns::Many(many) => many.rest[position / SEGMENT - 1].records[position % SEGMENT],
+        }
+    }
+
+    /// Asks for the pair at `position`.
+    pub fn prefetch(&self, position: usize) {
+        if let Columns::Many(many) = &self.0
+            && let Some(rest) = (position / SEGMENT).checked_sub(1)
+            && let Some(segment) = many.rest.get(rest)
+        {
+            prefetch(&segment.places[position % SEGMENT]);
+            prefetch(&segment.records[position % SEGMENT]);
         }
     }
 
