@@ -14,7 +14,7 @@ use super::diff::{Batch, Diff, Present, present, present_json, state_json};
 use super::map::aligned::Aligned;
 use super::map::meta::{Meta, Metas};
 use super::map::room::{Epoch, Room, Scope, Sealing, Waiter, Wanted};
-use super::map::signal::SHARDS;
+use super::map::signal::{KEPT, SHARDS};
 use super::replication::Replication;
 use super::start::Shared;
 use crate::pool::Pool;
@@ -116,6 +116,7 @@ impl Sealer {
             self.seal(room);
         }
         drop(due);
+        all.shrink_to(KEPT);
         self.due = all;
     }
 

@@ -23,6 +23,9 @@ use std::time::Instant;
 /// How many shards there are. A model has one.
 pub const SHARDS: usize = if cfg!(fanfare_loom) { 1 } else { 64 };
 
+/// Rooms for which memory is kept when there are none.
+pub const KEPT: usize = 1024;
+
 /// A shard: rooms that are to be sealed at once.
 #[derive(Debug)]
 pub struct Shard {
@@ -66,6 +69,8 @@ impl Shard {
     pub fn take(&self, rooms: &mut Vec<Arc<Room>>) {
         if let Some(queue) = &mut *self.queue.lock() {
             rooms.append(queue);
+            // A burst of a million rooms should not hold its memory for ever.
+            queue.shrink_to(KEPT);
         }
     }
 
