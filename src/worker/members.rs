@@ -186,19 +186,22 @@ impl Members {
 
     /// Asks for the first record of its chain, whose head should be here by now.
     pub fn prefetch_record(&self, place: Place) {
-        let record = self.head(place).and_then(|head| self.records.get(*head as usize));
-        record.into_iter().for_each(prefetch);
+        self.first_record(place).into_iter().for_each(prefetch);
     }
 
     /// Asks for where that record's list has it.
     pub fn prefetch_member(&self, place: Place) {
-        if let Some(record) = self.head(place).and_then(|head| self.records.get(*head as usize)) {
+        if let Some(record) = self.first_record(place) {
             self.list(record.list).members.prefetch(record.position as usize);
         }
     }
 
     fn head(&self, place: Place) -> Option<&u32> {
         self.chains.get(place.kind as usize)?.get(place.index as usize)
+    }
+
+    fn first_record(&self, place: Place) -> Option<&Record> {
+        self.records.get(*self.head(place)? as usize)
     }
 
     /// Removes every subscription of `place` to the topic. Returns how many there were.
