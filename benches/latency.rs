@@ -7,20 +7,19 @@
 //! - `parked`: asleep when the message comes. Messages are 100 us apart, so that all are asleep again.
 //! - `spinning`: the worker looks for work all the time; or the reader calls `try_recv` all the time.
 //!
+//! Where no thread but the two has anything to do, the publisher does not sleep between messages, but spins for 10 us.
+//!
 //! On a machine of two processors a spinning thread leaves one for all the others.
 
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Engine, histogram, is_test, is_wanted, tell, tell_dropped};
 use fanfare::{Builder, Idle, MailboxSet, PubSub, SetEvent, Subscriber, TryRecvError};
-use hdrhistogram::Histogram;
 
-const PAUSE: Duration = Duration::from_micros(100);
 const SPIN: Duration = Duration::from_secs(1);
 const MANY: usize = 1_000;
 
@@ -30,11 +29,11 @@ fn main() {
     let spin = |builder: Builder| builder.idle(Idle::Spin(SPIN));
     let in_place = |builder: Builder| builder.in_place_members_max(MANY as u64);
 
-    to_one("one, hop, worker parked, reader parked", hop(one()), parked_reader);
-    to_one("one, hop, worker spinning, reader parked", spin(hop(one())), parked_reader);
-    to_one("one, hop, worker parked, reader spinning", hop(one()), spinning_reader);
-    to_one("one, in place, worker parked, reader parked", one(), parked_reader);
-    to_one("one, in place, worker parked, reader spinning", one(), spinning_reader);
+    to_one("one, hop, worker parked, reader parked", hop(one()), pause_asleep, parked_reader);
+    to_one("one, hop, worker spinning, reader parked", spin(hop(one())), pause_asleep, parked_reader);
+    to_one("one, hop, worker parked, reader spinning", hop(one()), pause_asleep, spinning_reader);
+    to_one("one, in place, worker parked, reader parked", one(), pause_asleep, parked_reader);
+    to_one("one, in place, worker parked, reader spinning", one(), pause_awake, spinning_reader);
     to_oneself("one, hop, worker spinning, publisher reads", spin(hop(one())));
     to_oneself("one, in place, worker parked, publisher reads", one());
     tokio_to_one("one, tokio broadcast (peer), reader parked");
@@ -49,20 +48,18 @@ fn messages() -> u64 {
     if is_test() { 20 } else { 20_000 }
 }
 
-/// What the publisher and a reader tell each other, and what the reader found.
+/// What a reader tells the publisher. While a message is on its way nobody writes here, or the publisher would wait for
+/// this line between two looks at the clock.
 struct Exchange {
     base: Instant,
-    /// When the message was sent, in nanoseconds from the base. Written before the broadcast.
-    sent: AtomicU64,
-    /// Messages that have been read.
+    /// Messages that have been read, and when the last was, in nanoseconds from the base.
     read: AtomicU64,
-    stop: AtomicBool,
+    read_at: AtomicU64,
 }
 
 impl Exchange {
     fn new() -> Arc<Self> {
-        let (sent, read, stop) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Exchange { base: Instant::now(), sent, read, stop })
+        Arc::new(Exchange { base: Instant::now(), read: AtomicU64::new(0), read_at: AtomicU64::new(0) })
     }
 
     fn now(&self) -> u64 {
@@ -70,67 +67,80 @@ impl Exchange {
     }
 
     /// For the reader: it has the message.
-    fn note(&self, into: &mut Histogram<u64>) {
-        let took = self.now() - self.sent.load(Ordering::Acquire);
-        into.record(took).unwrap();
+    fn note(&self) {
+        self.read_at.store(self.now(), Ordering::Relaxed);
         self.read.fetch_add(1, Ordering::Release);
     }
 
-    /// Sends one message at a time, waits until it has been read, and pauses.
-    fn publish(&self, send: impl Fn()) -> Histogram<u64> {
-        let mut returns = histogram();
+    /// Sends one message at a time, waits until it has been read, and pauses. Tells how long it took until they had
+    /// been read, and until the call returned.
+    fn publish(&self, name: &str, pause: fn(), send: impl Fn()) {
+        let (mut took, mut returns) = (histogram(), histogram());
         for number in 1..=messages() {
             let sent = self.now();
-            self.sent.store(sent, Ordering::Release);
             send();
-            returns.record(self.now() - sent).unwrap();
+            let returned = self.now();
             while self.read.load(Ordering::Acquire) != number {
                 std::thread::yield_now();
             }
-            std::thread::sleep(PAUSE);
+            took.record(self.read_at.load(Ordering::Relaxed) - sent).unwrap();
+            returns.record(returned - sent).unwrap();
+            pause();
         }
-        self.stop.store(true, Ordering::Release);
-        returns
+        tell(name, &took);
+        tell("    the call returns", &returns);
     }
 }
 
-type Reader = fn(Subscriber, Arc<Exchange>) -> Histogram<u64>;
+type Reader = fn(Subscriber, &Exchange);
 
-fn parked_reader(mut mailbox: Subscriber, exchange: Arc<Exchange>) -> Histogram<u64> {
-    let mut took = histogram();
-    while took.len() < messages() {
+fn parked_reader(mut mailbox: Subscriber, exchange: &Exchange) {
+    for _ in 0..messages() {
         drop(mailbox.recv().unwrap());
-        exchange.note(&mut took);
+        exchange.note();
     }
-    took
 }
 
-fn spinning_reader(mut mailbox: Subscriber, exchange: Arc<Exchange>) -> Histogram<u64> {
-    let mut took = histogram();
-    while took.len() < messages() {
+fn spinning_reader(mut mailbox: Subscriber, exchange: &Exchange) {
+    let mut left = messages();
+    while left > 0 {
         match mailbox.try_recv() {
-            Ok(_) => exchange.note(&mut took),
+            Ok(_) => {
+                exchange.note();
+                left -= 1;
+            }
             Err(TryRecvError::Empty) => std::hint::spin_loop(),
             Err(error) => panic!("{error}"),
         }
     }
-    took
 }
 
-fn to_one(name: &str, builder: Builder, reader: Reader) {
+/// Until all are asleep again.
+fn pause_asleep() {
+    std::thread::sleep(Duration::from_micros(100));
+}
+
+/// Not a sleep, from which a processor wakes slowly, and with a cache that others have used.
+fn pause_awake() {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_micros(10) {
+        std::hint::spin_loop();
+    }
+}
+
+fn to_one(name: &str, builder: Builder, pause: fn(), reader: Reader) {
     if !is_wanted(name) {
         return;
     }
     let mut engine = Engine::new(builder).with_mailboxes(1);
     let mailbox = engine.mailboxes.remove(0);
     let exchange = Exchange::new();
-    let thread: JoinHandle<_> = {
+    let thread = {
         let exchange = exchange.clone();
-        std::thread::spawn(move || reader(mailbox, exchange))
+        std::thread::spawn(move || reader(mailbox, &exchange))
     };
-    let returns = exchange.publish(|| engine.broadcast());
-    tell(name, &thread.join().unwrap());
-    tell("    broadcast returns", &returns);
+    exchange.publish(name, pause, || engine.broadcast());
+    thread.join().unwrap();
     tell_dropped(&engine.pubsub);
 }
 
@@ -155,11 +165,7 @@ fn to_oneself(name: &str, builder: Builder) {
                 Err(error) => panic!("{error}"),
             }
         }
-        // Not after a sleep, from which a processor wakes slowly.
-        let pause = Instant::now();
-        while pause.elapsed() < PAUSE / 10 {
-            std::hint::spin_loop();
-        }
+        pause_awake();
     }
     tell(name, &took);
 }
@@ -173,19 +179,16 @@ fn tokio_to_one(name: &str) {
     let thread = {
         let exchange = exchange.clone();
         std::thread::spawn(move || {
-            let mut took = histogram();
-            while took.len() < messages() {
+            for _ in 0..messages() {
                 receiver.blocking_recv().unwrap();
-                exchange.note(&mut took);
+                exchange.note();
             }
-            took
         })
     };
-    let returns = exchange.publish(|| {
+    exchange.publish(name, pause_asleep, || {
         sender.send(Arc::new([b'x'; 64])).unwrap();
     });
-    tell(name, &thread.join().unwrap());
-    tell("    send returns", &returns);
+    thread.join().unwrap();
 }
 
 /// One parked reader of a thousand mailboxes: until it has the message of the last.
@@ -202,8 +205,7 @@ fn to_many(name: &str, builder: Builder) {
     let thread = {
         let exchange = exchange.clone();
         std::thread::spawn(move || {
-            let mut took = histogram();
-            while took.len() < messages() {
+            for _ in 0..messages() {
                 let mut read = 0;
                 while read < MANY {
                     set.read(|_, event| match event {
@@ -211,13 +213,11 @@ fn to_many(name: &str, builder: Builder) {
                         other => panic!("{other:?}"),
                     });
                 }
-                exchange.note(&mut took);
+                exchange.note();
             }
-            took
         })
     };
-    let returns = exchange.publish(|| engine.broadcast());
-    tell(name, &thread.join().unwrap());
-    tell("    broadcast returns", &returns);
+    exchange.publish(name, pause_asleep, || engine.broadcast());
+    thread.join().unwrap();
     tell_dropped(&engine.pubsub);
 }
