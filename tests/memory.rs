@@ -242,6 +242,37 @@ fn a_broadcast_allocates_nothing_for_each_delivery() {
     }
 }
 
+#[test]
+fn a_broadcast_in_place_allocates_nothing() {
+    let _alone = alone();
+    for workers in 1..=2 {
+        let pubsub = Setup::workers(workers).build();
+        let topic = pubsub.topic("t").unwrap();
+        let mut mailboxes: Vec<_> = (0..20).map(|_| pubsub.subscriber().build().unwrap()).collect();
+        mailboxes.iter().for_each(|mailbox| mailbox.subscribe("t").unwrap());
+        pubsub.flush().unwrap();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut in_place = 0;
+        while in_place < 100 {
+            while pubsub.stats().workers.iter().any(|worker| !worker.sleeps) {
+                std::thread::yield_now();
+            }
+            // All wait, and are woken.
+            assert!(mailboxes.iter_mut().all(|mailbox| mailbox.poll_recv(&mut context).is_pending()));
+            let before = (pubsub.stats().in_place, MINE.get());
+            topic.broadcast("n", Payload::binary(&b"bytes"[..])).unwrap();
+            let allocated = MINE.get() - before.1;
+            pubsub.flush().unwrap();
+            mailboxes.iter_mut().for_each(|mailbox| drop(mailbox.try_recv().unwrap()));
+            if pubsub.stats().in_place > before.0 {
+                in_place += 1;
+                // The first ones make the lists of who is to be woken.
+                assert!(in_place < 10 || allocated == 0, "{workers} workers, broadcast {in_place}: {allocated}");
+            }
+        }
+    }
+}
+
 /// A payload that counts how many of it there are.
 struct Counted(#[allow(dead_code)] Arc<()>);
 

@@ -273,7 +273,7 @@ fn send_in_place(
         let small = Small { position: *position, topic, members_max: members as usize, spare_publisher };
         baton.with(|core| core.takes_in_place(engine, &engine.workers[*worker], &small))
     });
-    let mut afterwards = Afterwards::default();
+    let mut afterwards = Afterwards::take();
     let mut content = Some(content);
     let mut biases = all.then(|| Message::for_workers(content.take().expect("taken once"), targets.count_ones()));
     for Taken { worker, baton, position } in &mut taken {
@@ -296,11 +296,11 @@ fn send_in_place(
         None => pass.published(),
         Some(content) => {
             drop(pass);
-            afterwards.run();
+            afterwards.run_and_keep();
             return send_by_inbox(engine, targets, weight, content, from, wait);
         }
     }
-    afterwards.run();
+    afterwards.run_and_keep();
     Ok(Outcome::Sent)
 }
 

@@ -379,9 +379,14 @@ impl Mailbox {
                 Err(TryRecvError::Empty) => {}
                 other => return other.map_err(to_timeout),
             }
-            if !parker.wait(deadline) {
+            let woken = parker.wait(deadline);
+            if !woken {
                 self.notify().disarm();
-                return self.try_recv().map_err(to_timeout);
+            }
+            // Before it registers again: most that are woken find something.
+            match self.try_recv() {
+                Err(TryRecvError::Empty) if woken => {}
+                other => return other.map_err(to_timeout),
             }
         }
     }
@@ -427,13 +432,17 @@ impl Mailbox {
     }
 
     /// Takes messages, at least one, into an empty batch, for a set. It is filled where it lies: moving one for each
-    /// mailbox was a quarter of what reading through a set cost.
+    /// mailbox was a quarter of what reading through a set cost. Returns whether there is more to be found: of what
+    /// comes later, messages and an end, the set is told.
     #[inline]
-    pub(super) fn take_batch(&mut self, batch: &mut Batch<BATCH>) -> Result<(), TryRecvError> {
+    pub(super) fn take_batch(&mut self, batch: &mut Batch<BATCH>) -> Result<bool, TryRecvError> {
         match &mut self.0 {
             Kind::Ring(ring) => ring.take(batch, BATCH),
             Kind::Conflating(conflating) => {
-                conflating.queue.try_recv().map(|message| batch.refill(std::iter::once(message)))
+                let message = conflating.queue.try_recv()?;
+                batch.refill(std::iter::once(message));
+                let flags = conflating.queue.notify().flags.load(Ordering::Acquire);
+                Ok(conflating.queue.len() > 0 || ended(flags).is_some())
             }
         }
     }
@@ -460,12 +469,6 @@ impl Mailbox {
             }
             Kind::Conflating(conflating) => conflating.queue.set_ready(group.cloned(), number),
         }
-    }
-
-    /// Whether it is closed, though there may be something to read.
-    pub(super) fn is_ended(&self) -> bool {
-        // Acquire: as in `take`.
-        ended(self.notify().flags.load(Ordering::Acquire)).is_some()
     }
 
     /// Asks for the memory that the next read looks at.
@@ -546,9 +549,10 @@ impl Ring {
         Ok(count)
     }
 
-    /// Takes up to `max` messages, and up to `N`, into an empty batch: at least one.
+    /// Takes up to `max` messages, and up to `N`, into an empty batch: at least one. Returns whether there was more to
+    /// be found, messages or an end.
     #[inline]
-    fn take<const N: usize>(&mut self, batch: &mut Batch<N>, max: usize) -> Result<(), TryRecvError> {
+    fn take<const N: usize>(&mut self, batch: &mut Batch<N>, max: usize) -> Result<bool, TryRecvError> {
         if self.held.is_some() {
             return self.take_held(batch, max);
         }
@@ -565,12 +569,12 @@ impl Ring {
             self.next += evicted;
             return Err(TryRecvError::Lagged(evicted));
         }
-        let mut first = 0;
+        let (mut first, mut more) = (0, false);
         // SAFETY: handles that were taken from the ring come with their references, ours now (`ring`, I2).
         let count = unsafe {
             batch.fill(max, |handles| {
                 let taken = line.take(slots, handles);
-                first = taken.first;
+                (first, more) = (taken.first, taken.more);
                 taken.count
             })
         };
@@ -586,11 +590,11 @@ impl Ring {
             self.held = Some(Box::new(Held { lost: 0, messages: batch.collect() }));
             return Err(TryRecvError::Lagged(lost));
         }
-        Ok(())
+        Ok(more || ended(flags).is_some())
     }
 
     #[cold]
-    fn take_held<const N: usize>(&mut self, batch: &mut Batch<N>, max: usize) -> Result<(), TryRecvError> {
+    fn take_held<const N: usize>(&mut self, batch: &mut Batch<N>, max: usize) -> Result<bool, TryRecvError> {
         let Some(held) = &mut self.held else { return Err(TryRecvError::Empty) };
         if held.lost > 0 {
             let lost = std::mem::take(&mut held.lost);
@@ -604,7 +608,8 @@ impl Ring {
         if held.messages.is_empty() {
             self.held = None;
         }
-        Ok(())
+        // What is in the ring behind them was not looked at.
+        Ok(true)
     }
 }
 
@@ -621,7 +626,7 @@ impl Drop for Ring {
         }
         // What is in the ring goes now, not when the worker comes to it.
         let mut batch = Batch::<BATCH>::new();
-        while let Ok(()) | Err(TryRecvError::Lagged(_)) = self.take(&mut batch, BATCH) {
+        while let Ok(_) | Err(TryRecvError::Lagged(_)) = self.take(&mut batch, BATCH) {
             batch.by_ref().for_each(drop);
         }
         let SubscriberId { place, generation, .. } = self.control.id();

@@ -89,6 +89,8 @@ pub struct Taken {
     pub first: u64,
     /// How many entries were taken.
     pub count: usize,
+    /// Whether there were more.
+    pub more: bool,
 }
 
 impl Line {
@@ -174,22 +176,24 @@ impl Line {
             // Pairs with the store in `deliver`: what the handles name is seen.
             let tail = self.tail.load(ord!("ring.tail", Acquire));
             // A tail far ahead of an old head is capped: what it would reach has been overwritten, and I4 retries.
-            let count = ((tail - head) as usize).min(out.len()).min(self.capacity());
+            let available = (tail - head) as usize;
+            let count = available.min(out.len()).min(self.capacity());
+            let taken = Taken { first: head, count, more: available > count };
             if count == 0 {
-                return Taken { first: head, count };
+                return taken;
             }
             for (i, out) in out[..count].iter_mut().enumerate() {
                 *out = slots[(head as usize + i) & (slots.len() - 1)].load(Ordering::Relaxed);
             }
             if mutated!("ring.take_without_claim") {
                 self.head.store(head + count as u64, Ordering::Release);
-                return Taken { first: head, count };
+                return taken;
             }
             let next = head + count as u64;
             // Release: pairs with the load of `head` in `deliver`; the copies are made (I4). What the head read above
             // came with was acquired there.
             if self.head.compare_exchange(head, next, Ordering::Release, Ordering::Relaxed).is_ok() {
-                return Taken { first: head, count };
+                return taken;
             }
         }
     }

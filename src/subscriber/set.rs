@@ -174,9 +174,14 @@ impl MailboxSet {
             if calls > 0 {
                 return calls;
             }
-            if !parker.wait(deadline) {
+            let woken = parker.wait(deadline);
+            if !woken {
                 self.wait.notify().disarm();
-                return self.try_read(&mut read);
+            }
+            // Before it registers again: most that are woken find something.
+            let calls = self.try_read(&mut read);
+            if calls > 0 || !woken {
+                return calls;
             }
         }
     }
@@ -222,9 +227,9 @@ impl MailboxSet {
         let Some(Some(mailbox)) = members.boxes.get_mut(number) else { return 0 };
         let Reading { batch, cache } = &mut self.reading;
         match mailbox.take_batch(batch) {
-            Ok(()) => {
-                // More than was taken, or an end to be found: the next scan comes back to it.
-                if !mailbox.is_empty() || mailbox.is_ended() {
+            Ok(more) => {
+                // The next scan comes back to it.
+                if more {
                     members.group.mark(number / 64, 1 << (number % 64));
                 }
                 let count = batch.len();
@@ -255,11 +260,19 @@ struct Taken<'a> {
     number: usize,
 }
 
+impl Taken<'_> {
+    #[cold]
+    fn put_back(&mut self) {
+        self.mailbox.put_back(self.batch);
+        self.group.mark(self.number / 64, 1 << (self.number % 64));
+    }
+}
+
 impl Drop for Taken<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.batch.len() > 0 {
-            self.mailbox.put_back(self.batch);
-            self.group.mark(self.number / 64, 1 << (self.number % 64));
+            self.put_back();
         }
     }
 }
