@@ -41,13 +41,15 @@ use super::signal::Shard;
 use crate::sync::{Arc, AtomicU32, Mutex, MutexGuard, OnceLock, Ordering, mutated, prefetch_line};
 use hashbrown::HashTable;
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 use std::cell::Cell;
 use std::hash::BuildHasher;
 
 /// See the module's text.
 #[derive(Debug)]
 pub struct Room {
-    name: Box<str>,
+    /// In the room's own memory, if it is short: a piece less to be allocated, and to be read by whoever comes here.
+    name: SmolStr,
     shard: Arc<Shard>,
     /// Keys and presences. Written under the lock, read without: relaxed, since each says nothing of anything else.
     keys: AtomicU32,
