@@ -122,10 +122,7 @@ fn pause_asleep() {
 
 /// Not a sleep, from which a processor wakes slowly, and with a cache that others have used.
 fn pause_awake() {
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_micros(10) {
-        std::hint::spin_loop();
-    }
+    common::spin(Duration::from_micros(10));
 }
 
 fn to_one(name: &str, builder: Builder, pause: fn(), reader: Reader) {

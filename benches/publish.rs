@@ -112,7 +112,7 @@ fn asleep() {
         let name = format!("publish, returns, worker asleep/{members}");
         if is_wanted(&name) {
             let engine = Engine::new(builder(Idle::Park)).with_mailboxes(members);
-            let slept = single_calls(&engine, calls, |engine| _ = engine.pubsub.flush().unwrap());
+            let slept = single_calls(&engine, calls, sleep_meanwhile);
             let ran = single_calls(&engine, calls, |_| {});
             for (name, (whole, rest)) in [(&*name, slept), ("    publisher running meanwhile", ran)] {
                 tell(name, &whole);
@@ -123,10 +123,14 @@ fn asleep() {
         let engine = PubSub::builder().workers(1).in_place_members_max(1_000);
         if is_wanted(&name) && members <= 1_000 {
             let engine = Engine::new(engine).with_mailboxes(members);
-            tell(&name, &single_calls(&engine, calls, |engine| _ = engine.pubsub.flush().unwrap()).0);
+            tell(&name, &single_calls(&engine, calls, sleep_meanwhile).0);
             assert_eq!(engine.pubsub.stats().in_place, calls);
         }
     }
+}
+
+fn sleep_meanwhile(engine: &Engine) {
+    engine.pubsub.flush().unwrap();
 }
 
 /// How long calls take, and how long each takes without the wake that it contains.
@@ -136,10 +140,7 @@ fn single_calls(engine: &Engine, calls: u64, wait: impl Fn(&Engine)) -> (Histogr
         wait(engine);
         engine.wait_until_asleep();
         // It says so before it does.
-        let said = Instant::now();
-        while said.elapsed() < Duration::from_micros(20) {
-            std::hint::spin_loop();
-        }
+        common::spin(Duration::from_micros(20));
         let before = engine.pubsub.stats().workers[0].wake_ns;
         let begin = Instant::now();
         engine.broadcast();

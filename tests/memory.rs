@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Setup, number, value, watch};
+use common::{Setup, number, value, wait_until_asleep, watch};
 use fanfare::{Context, Message, Overflow, Payload, PubSub, TryRecvError};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -254,9 +254,7 @@ fn a_broadcast_in_place_allocates_nothing() {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         let mut in_place = 0;
         while in_place < 100 {
-            while pubsub.stats().workers.iter().any(|worker| !worker.sleeps) {
-                std::thread::yield_now();
-            }
+            wait_until_asleep(&pubsub);
             // All wait, and are woken.
             assert!(mailboxes.iter_mut().all(|mailbox| mailbox.poll_recv(&mut context).is_pending()));
             let before = (pubsub.stats().in_place, MINE.get());

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Blocker, Notes, Setup, matrix, number, value, watch};
-use fanfare::{Context, Message, Overflow, PubSub};
+use common::{Blocker, Notes, Setup, matrix, number, value, wait_until_asleep, watch};
+use fanfare::{Context, Message, Overflow};
 use std::time::Duration;
 
 #[test]
@@ -114,13 +114,6 @@ fn wakes_and_deliveries_in_place_are_counted() {
     (0..100).for_each(|n| assert!(never.broadcast("t", "n", number(n)).is_ok()));
     never.flush().unwrap();
     assert_eq!(never.stats().in_place, 0);
-}
-
-/// Waits until all workers sleep.
-fn wait_until_asleep(pubsub: &PubSub) {
-    while pubsub.stats().workers.iter().any(|worker| !worker.sleeps) {
-        std::thread::yield_now();
-    }
 }
 
 #[test]

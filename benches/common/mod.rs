@@ -183,6 +183,14 @@ impl Latch {
     }
 }
 
+/// Passes the time without giving the processor away.
+pub fn spin(time: Duration) {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
 /// A histogram of nanoseconds.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new(3).unwrap()

@@ -254,6 +254,7 @@ impl Deliver<'_> {
 
     fn mailboxes(&mut self, places: &[u32], handle: u32, skip: u32) -> Tally {
         let mut tally = Tally::default();
+        // The run of the message evicted last: in a register, where the walker's is in memory.
         let mut evicted = (0, 0);
         let (mut now, mut next) = (&mut Lines::new(), &mut Lines::new());
         let mut batches = places.chunks(BATCH).peekable();
@@ -265,24 +266,25 @@ impl Deliver<'_> {
                 if let Some(&place) = ahead.next() {
                     next.push(ask_for_line(self.me, place));
                 }
-                if place != skip {
-                    match self.mailbox(place, line, handle) {
-                        Some(Delivery::Stored) => tally.references += 1,
-                        Some(Delivery::Evicted(oldest)) => {
-                            tally.references += 1;
-                            tally.dropped += 1;
-                            if evicted.0 != oldest {
-                                self.walker.evict(evicted);
-                                evicted = (oldest, 0);
-                            }
-                            evicted.1 += 1;
+                if place == skip {
+                    continue;
+                }
+                match self.mailbox(place, line, handle) {
+                    Some(Delivery::Stored) => tally.references += 1,
+                    Some(Delivery::Evicted(oldest)) => {
+                        tally.references += 1;
+                        tally.dropped += 1;
+                        if evicted.0 != oldest {
+                            self.walker.evict(evicted);
+                            evicted = (oldest, 0);
                         }
-                        Some(Delivery::Refused) => {
-                            tally.dropped += 1;
-                            self.refused(place, line);
-                        }
-                        None => {}
+                        evicted.1 += 1;
                     }
+                    Some(Delivery::Refused) => {
+                        tally.dropped += 1;
+                        self.refused(place, line);
+                    }
+                    None => {}
                 }
             }
             fence_before_fire();

@@ -156,6 +156,13 @@ impl Notes {
     }
 }
 
+/// Waits until all workers sleep.
+pub fn wait_until_asleep(pubsub: &PubSub) {
+    while pubsub.stats().workers.iter().any(|worker| !worker.sleeps) {
+        std::thread::yield_now();
+    }
+}
+
 /// Subscribers with the smallest mailboxes that make a topic large; nobody reads them.
 pub fn fill(pubsub: &PubSub, worker: usize, topics: &[&str], count: usize) -> Vec<Subscriber> {
     let one = |_| {

@@ -118,9 +118,7 @@ fn an_owner_of_a_subscriber_ends_with_it_however_that_ends() {
     let owner = Owner::of_subscriber(&mailbox.control()).unwrap();
     track(&owner);
     expect(1);
-    while house.pubsub.stats().workers.iter().any(|worker| !worker.sleeps) {
-        std::thread::yield_now();
-    }
+    crate::common::wait_until_asleep(&house.pubsub);
     drop(mailbox);
     while house.presence.count(ROOM) != 0 {
         std::thread::yield_now();
