@@ -54,17 +54,16 @@
     allow(clippy::new_without_default, clippy::len_without_is_empty, reason = "public for the models only")
 )]
 
-mod message;
 pub mod presence;
-mod subscriber;
+mod protocol;
 mod sync;
-mod topic;
-mod worker;
 
 #[cfg(not(fanfare_loom))]
 pub mod channel;
 #[cfg(not(fanfare_loom))]
 pub mod cluster;
+#[cfg(not(fanfare_loom))]
+mod message;
 #[cfg(not(fanfare_loom))]
 mod names;
 #[cfg(all(feature = "server", not(fanfare_loom)))]
@@ -73,6 +72,12 @@ pub mod net;
 mod pool;
 #[cfg(not(fanfare_loom))]
 mod pubsub;
+#[cfg(not(fanfare_loom))]
+mod subscriber;
+#[cfg(not(fanfare_loom))]
+mod topic;
+#[cfg(not(fanfare_loom))]
+mod worker;
 
 #[cfg(not(fanfare_loom))]
 pub use {
@@ -92,12 +97,9 @@ pub use {
 #[doc(hidden)]
 #[cfg(any(fanfare_loom, fuzzing))]
 pub mod internals {
-    pub use crate::message::refs;
     pub use crate::presence::map::{meta, owner, room as presence_room, signal};
-    pub use crate::subscriber::{notify, ready, ring};
-    pub use crate::sync::{AtomicU32, Mutex, Parker, Queue, Refused};
-    pub use crate::topic::state;
-    pub use crate::worker::{baton, gate, inbox, lane, log, room, sleep};
+    pub use crate::protocol::*;
+    pub use crate::sync::{AtomicU32, Mutex, Parker};
 }
 
 /// The examples of the README, compiled and run.

@@ -9,7 +9,7 @@
 #![cfg(fanfare_loom)]
 
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::lane::{Lane, take_if_idle};
+use fanfare::internals::remote::{Lane, take_if_idle};
 use loom::thread;
 use std::sync::Arc;
 

@@ -11,10 +11,10 @@
 // mutants: log.apply_all, log.position, log.append, log.hide_over_pending, log.hide_over_fetched, lane.position_last
 #![cfg(fanfare_loom)]
 
+use fanfare::internals::control_log::LogReader;
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::lane::Lane;
-use fanfare::internals::log::LogReader;
-use fanfare::internals::state::State;
+use fanfare::internals::remote::Lane;
+use fanfare::internals::topic_lifecycle::State;
 use loom::thread;
 use std::sync::Arc;
 

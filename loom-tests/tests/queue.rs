@@ -9,7 +9,7 @@
 // mutants: queue.put_without_wake, queue.sleep_over_work, queue.close_without_wake, queue.put_behind_the_end
 #![cfg(fanfare_loom)]
 
-use fanfare::internals::{Parker, Queue};
+use fanfare::internals::{Parker, queue::Queue};
 use loom::sync::Arc;
 use loom::thread;
 

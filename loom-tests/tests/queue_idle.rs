@@ -7,7 +7,7 @@
 // mutants: queue.idle_at_work
 #![cfg(fanfare_loom)]
 
-use fanfare::internals::{Parker, Queue};
+use fanfare::internals::{Parker, queue::Queue};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;

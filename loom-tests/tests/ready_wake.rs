@@ -18,7 +18,7 @@
 use fanfare::internals::notify::{Notify, ended, fence_before_fire};
 use fanfare::internals::ready::{Gather, Group, SetWait};
 use fanfare::internals::ring::{Delivery, Line, Policy};
-use fanfare::internals::{Mutex, Parker, lane::bits};
+use fanfare::internals::{Mutex, Parker, remote::bits};
 use loom::sync::atomic::Ordering;
 use loom::thread;
 use std::sync::Arc;

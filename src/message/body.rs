@@ -1,8 +1,8 @@
 //! The message itself: one word that points to a cell of the slab.
 
 use super::payload::{EncodeError, Payload};
-use super::refs::BIAS;
 use super::slab::{self, CellRef, Content};
+use crate::protocol::refs::BIAS;
 use std::any::Any;
 
 /// A message as its receivers have it.
@@ -123,7 +123,7 @@ impl std::fmt::Debug for Message {
     }
 }
 
-/// A message that was made for several workers: hands each its bias (see [`refs`](super::refs)).
+/// A message that was made for several workers: hands each its bias (see [`refs`](crate::protocol::refs)).
 pub(crate) struct Biases {
     cell: CellRef,
     handle: u32,

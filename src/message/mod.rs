@@ -4,24 +4,16 @@
 //! subscribers see a typed payload as it is; whoever needs bytes first triggers the one encoding, which is kept with
 //! the payload for everyone else. Two who need it at once: one encodes, the other waits.
 
-pub mod refs;
-
-#[cfg(not(fanfare_loom))]
 mod batch;
-#[cfg(not(fanfare_loom))]
 mod body;
-#[cfg(not(fanfare_loom))]
 mod payload;
-#[cfg(not(fanfare_loom))]
 mod slab;
 
-#[cfg(not(fanfare_loom))]
 pub(crate) use self::{
     batch::Batch,
     body::{Bias, References},
     slab::{Content, ReleaseCache},
 };
-#[cfg(not(fanfare_loom))]
 pub use self::{
     body::Message,
     payload::{EncodeError, Event, ParseError, Payload, Typed},

@@ -17,7 +17,7 @@
 
 use super::body::References;
 use super::payload::{Event, Payload};
-use super::refs::Refs;
+use crate::protocol::refs::Refs;
 use crate::pubsub::Dispatcher;
 use crate::sync::{Arc, AtomicPtr, AtomicU32, Mutex, Ordering, UnsafeCell, prefetch};
 use crate::topic::Entry;

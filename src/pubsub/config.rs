@@ -4,9 +4,9 @@ use super::PubSub;
 use super::error::{ConfigError, TopicError};
 use super::publish::IN_PLACE_MEMBERS_MAX;
 use crate::cluster::Cluster;
-use crate::subscriber::ring::CAPACITY_MAX;
+use crate::protocol::ring::CAPACITY_MAX;
+use crate::protocol::topic_lifecycle::WORKERS_MAX;
 use crate::sync::thread;
-use crate::topic::state::WORKERS_MAX;
 use crate::worker::weight_of;
 use std::time::Duration;
 

@@ -18,12 +18,13 @@ pub use stats::{Stats, WorkerStats};
 
 use crate::cluster::{ClusterStats, Link, To};
 use crate::message::{Event, Payload};
+use crate::protocol::gate::Gate;
+use crate::protocol::sleep::fence_before_notify;
+use crate::protocol::topic_lifecycle;
 use crate::subscriber::SubscriberBuilder;
 use crate::sync::{Arc, Mutex, Parker, Weak, thread};
-use crate::topic::{Entry, Table, state};
+use crate::topic::{Entry, Table};
 use crate::worker::barrier::Barrier;
-use crate::worker::gate::Gate;
-use crate::worker::sleep::fence_before_notify;
 use crate::worker::{Item, SubscriberId, Worker};
 use shutdown::Ending;
 use std::time::Instant;
@@ -136,7 +137,7 @@ impl PubSub {
     pub fn topic(&self, name: &str) -> Result<Topic, TopicError> {
         let engine = self.engine().clone();
         engine.config.check_topic(name)?;
-        let entry = engine.topics.begin_use(name, state::State::add_handle, Arc::clone);
+        let entry = engine.topics.begin_use(name, topic_lifecycle::State::add_handle, Arc::clone);
         Ok(Topic { entry, engine })
     }
 

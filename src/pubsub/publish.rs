@@ -9,14 +9,14 @@ use super::dispatch::Dispatcher;
 use super::error::{BroadcastError, Rejected};
 use crate::cluster::{Link, RECORD_BYTES_MAX, To, lane_of};
 use crate::message::{Bias, Content, Event, Message, Payload};
+use crate::protocol::gate;
+use crate::protocol::remote::{self, Taken, bits};
+use crate::protocol::sleep::fence_before_notify;
 use crate::sync::{Arc, OnceLock, Ordering, thread_hint};
 use crate::topic::Entry;
 use crate::worker::core::{NS_PER_DELIVERY, SLICE, Small};
 use crate::worker::deliver::Afterwards;
-use crate::worker::gate;
-use crate::worker::lane::{self, Taken, bits};
 use crate::worker::outbox;
-use crate::worker::sleep::fence_before_notify;
 use crate::worker::{Broadcast, Counters, Item, SubscriberId, Task, Worker};
 use std::any::Any;
 
@@ -219,15 +219,15 @@ fn send_by_inbox(
         move |worker: usize| entry_for(&engine.workers[worker], biases.take(), from, weight)
     };
     let lane = |worker: usize| &engine.workers[worker].lane;
-    match lane::publish(&engine.gate, thread_hint::number(), lane, targets, weight, wait, make) {
+    match remote::publish(&engine.gate, thread_hint::number(), lane, targets, weight, wait, make) {
         Ok(woken) => {
             for worker in bits(woken) {
                 engine.workers[worker].wakes.fetch_add(1, Ordering::Relaxed);
             }
             Ok(Outcome::Sent)
         }
-        Err(lane::Refused::Closed) => Err(BroadcastError::Closed),
-        Err(lane::Refused::Full) => Err(BroadcastError::Full(Rejected::new(content.expect("not made")))),
+        Err(remote::Refused::Closed) => Err(BroadcastError::Closed),
+        Err(remote::Refused::Full) => Err(BroadcastError::Full(Rejected::new(content.expect("not made")))),
     }
 }
 
@@ -264,7 +264,7 @@ fn send_in_place(
     wait: bool,
 ) -> Result<Outcome, BroadcastError> {
     let Some(pass) = engine.gate.enter(thread_hint::number()) else { return Err(BroadcastError::Closed) };
-    let Some(mut taken) = lane::take_if_idle(|worker| &engine.workers[worker].lane, targets) else {
+    let Some(mut taken) = remote::take_if_idle(|worker| &engine.workers[worker].lane, targets) else {
         drop(pass);
         return send_by_inbox(engine, targets, weight, content, from, wait);
     };
@@ -327,13 +327,13 @@ impl Shared {
             let mut task = Some(task);
             move |_| make(task.take().expect("one target"))
         };
-        match lane::publish(&self.gate, thread_hint::number(), lane, 1 << worker, 0, true, once) {
+        match remote::publish(&self.gate, thread_hint::number(), lane, 1 << worker, 0, true, once) {
             Ok(woken) => {
                 self.workers[worker].wakes.fetch_add(u64::from(woken != 0), Ordering::Relaxed);
                 Ok(())
             }
-            Err(lane::Refused::Closed) => Err(TaskError::Closed),
-            Err(lane::Refused::Full) => Err(TaskError::Full),
+            Err(remote::Refused::Closed) => Err(TaskError::Closed),
+            Err(remote::Refused::Full) => Err(TaskError::Full),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! How an engine ends.
 //!
-//! The protocol is the gate's ([`gate`](crate::worker::gate)): calls from outside are refused at once; handlers may
+//! The protocol is the gate's ([`gate`](crate::protocol::gate)): calls from outside are refused at once; handlers may
 //! publish; when nothing is on its way any more, or at the deadline, the phase becomes `CLOSED`, and the workers end.
 //! It is the workers themselves that find out: whichever idles looks. The one who asked only waits.
 
 use super::{BroadcastError, Owner, PubSub, Shared};
+use crate::protocol::sleep::fence_before_notify;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Parker, thread, wake_caught};
-use crate::worker::sleep::fence_before_notify;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 

@@ -2,9 +2,9 @@
 
 use super::handler::{Handler, HandlerSubscriber};
 use super::mailbox::{Mailbox, Subscriber};
-use super::ring::{INLINE, Policy};
 use super::{Control, Overflow, conflate};
 use crate::Message;
+use crate::protocol::ring::{INLINE, Policy};
 use crate::pubsub::{Shared, SubscribeError};
 use crate::sync::{Arc, AtomicU32, Ordering, thread_hint};
 use crate::worker::members::Place;

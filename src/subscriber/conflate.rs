@@ -8,9 +8,9 @@
 use super::CloseReason;
 use super::handler::{Context, Handler};
 use super::mailbox::TryRecvError;
-use super::notify::{Notify, ended, fence_before_fire};
-use super::ready::Group;
 use crate::Message;
+use crate::protocol::notify::{Notify, ended, fence_before_fire};
+use crate::protocol::ready::Group;
 use crate::sync::{Arc, AtomicU32, Mutex, Ordering, wake_caught};
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;

@@ -1,12 +1,12 @@
 //! The control handle: what a subscriber is subscribed to, from any thread.
 
 use super::CloseReason;
+use crate::protocol::sleep::fence_before_notify;
+use crate::protocol::topic_lifecycle::State;
 use crate::pubsub::{Shared, SubscribeError, Topic};
 use crate::sync::Arc;
 use crate::topic::Entry;
-use crate::topic::state::State;
 use crate::worker::members::Metadata;
-use crate::worker::sleep::fence_before_notify;
 use crate::worker::{Op, SubscriberId, Worker};
 use std::any::Any;
 
@@ -119,7 +119,7 @@ impl Control {
             }
             return Err(error);
         }
-        // The bit and the entry, both under the lock (`topic::state`, I3).
+        // The bit and the entry, both under the lock (`topic_lifecycle`, I3).
         let entry = topic.state.show(worker.index).then(|| topic.clone());
         let waiting = guard.append(Op::Subscribe { topic: topic.number(), entry, place, metadata });
         drop(guard);

@@ -1,14 +1,15 @@
 //! The mailbox, as its owner reads it.
 
+use super::CloseReason;
 use super::conflate::Queue;
 use super::control::Control;
 use super::handler::HandlerSubscriber;
-use super::notify::{GONE, Notify, WAITED, ended};
-use super::ready::ReadyWord;
-use super::ring::Line;
-use super::{CloseReason, ready};
 use crate::Message;
 use crate::message::Batch;
+use crate::protocol::notify::{GONE, Notify, WAITED, ended};
+use crate::protocol::ready;
+use crate::protocol::ready::ReadyWord;
+use crate::protocol::ring::Line;
 use crate::pubsub::SubscribeError;
 use crate::sync::{Arc, AtomicU32, Ordering, Parker, prefetch};
 use crate::worker::{Op, SubscriberId, Worker};
@@ -637,7 +638,7 @@ impl Drop for Ring {
             let is_watched = guard.state().is_watched(place);
             drop(guard);
             if is_watched || waiting.is_multiple_of(super::control::LOG_WAKE) {
-                crate::worker::sleep::fence_before_notify();
+                crate::protocol::sleep::fence_before_notify();
                 worker.wake_if_asleep();
             }
         }

@@ -1,14 +1,14 @@
 //! `MailboxSet`: one thread or task reads thousands of mailboxes.
 //!
-//! The set finds those with messages through ready words ([`ready`](super::ready)), so a wait costs by the mailboxes
-//! that have something and not by those that are in the set. Messages are lent to the reader and given back in bulk,
-//! which is what makes reading through a set several times cheaper than through each mailbox's own `recv`.
+//! The set finds those with messages through ready words ([`ready`](crate::protocol::ready)), so a wait costs by the
+//! mailboxes that have something and not by those that are in the set. Messages are lent to the reader and given back
+//! in bulk, which is what makes reading through a set several times cheaper than through each mailbox's own `recv`.
 
 use super::CloseReason;
 use super::mailbox::{BATCH, Lagged, Mailbox, TryRecvError};
-use super::ready::{GROUP, Group, SetWait, WORDS};
 use crate::Message;
 use crate::message::{Batch, ReleaseCache};
+use crate::protocol::ready::{GROUP, Group, SetWait, WORDS};
 use crate::pubsub::Shared;
 use crate::sync::{Arc, Parker};
 use crate::worker::Op;

@@ -17,7 +17,6 @@
 
 #[cfg(fanfare_loom)]
 mod model;
-mod queue;
 #[cfg(not(fanfare_loom))]
 mod real;
 #[cfg(not(fanfare_loom))]
@@ -25,7 +24,6 @@ mod stable;
 
 #[cfg(fanfare_loom)]
 pub use model::*;
-pub use queue::{Queue, Refused};
 #[cfg(not(fanfare_loom))]
 pub use real::*;
 #[cfg(not(fanfare_loom))]

@@ -1,16 +1,16 @@
 //! The table of topics, from names to entries.
 //!
-//! What this module adds to [`Names`] is the life of an entry ([`state`](super::state)) and its number, dense and
-//! reused, by which each worker finds its own members of the topic.
+//! What this module adds to [`Names`] is the life of an entry ([`topic_lifecycle`](crate::protocol::topic_lifecycle))
+//! and its number, dense and reused, by which each worker finds its own members of the topic.
 //!
 //! - I1. An entry's number is its own until the entry's memory goes: whoever holds an `Arc` of it (a message on its
 //!   way, a worker's list) can look its number up without meeting another topic.
 
-use super::state::State;
 use crate::names::Names;
+use crate::protocol::topic_lifecycle::State;
 use crate::sync::{Arc, Mutex};
 
-/// A topic. See [`state`](super::state) for who keeps it alive.
+/// A topic. See [`topic_lifecycle`](crate::protocol::topic_lifecycle) for who keeps it alive.
 #[derive(Debug)]
 pub struct Entry {
     name: Box<str>,

@@ -16,15 +16,15 @@
 
 use super::barrier::Barrier;
 use super::deliver::{Afterwards, Deliver, Tally, Walker, Wide, ask_for_lines, hand_over};
-use super::log::LogReader;
 use super::members::{Members, Place};
 use super::task::{self, Task};
 use super::{Broadcast, Counters, Item, Op, Worker};
 use crate::CloseReason;
 use crate::message::Bias;
+use crate::protocol::control_log::LogReader;
+use crate::protocol::notify::Notify;
 use crate::pubsub::Shared;
 use crate::subscriber::handler::{Handlers, NewHandler};
-use crate::subscriber::notify::Notify;
 use crate::sync::Arc;
 use crate::topic::Entry;
 use foldhash::fast::RandomState;
@@ -217,7 +217,7 @@ impl Core {
 
     /// Applies the whole log, for want of anything else to do. Returns whether there was anything.
     fn catch_up(&mut self, engine: &Arc<Shared>, me: &Worker) -> bool {
-        // Not ahead of a broadcast that is on its way with an earlier position (`lane`, I2).
+        // Not ahead of a broadcast that is on its way with an earlier position (`remote`, I2).
         let position = me.lane.position_if_drained();
         let worked = position.is_some_and(|position| self.apply_to(engine, me, position));
         self.change_slabs();
@@ -577,7 +577,7 @@ impl Core {
     }
 
     /// Clears our bit in topics without members here, and drops their lists, under the lock of the log
-    /// (`topic::state`, I3). Those that a waiting entry subscribes to keep both.
+    /// (`topic_lifecycle`, I3). Those that a waiting entry subscribes to keep both.
     fn hide_emptied(&mut self, me: &Worker) {
         let guard = me.lane.log.lock();
         let subscribed = |op: &Op| match op {

@@ -8,7 +8,7 @@
 //! - I2. The records of one place form a doubly linked chain from `chains[kind][place]`.
 //! - I3. A list that exists is in the chain of its topic's lists from `directory[topic number]`. It may be empty: a
 //!   topic's lists are dropped when its bit for this worker is cleared, so whoever finds the bit set need not bring the
-//!   topic along (`topic::state`, I3).
+//!   topic along (`topic_lifecycle`, I3).
 //!
 //! Joining appends; leaving moves the list's last entry into the hole and tells its record (I1): constant time, at one
 //! member and at a million. An unsubscribe finds the records by whichever is shorter, the topic's list or the
@@ -366,8 +366,8 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::topic_lifecycle::State;
     use crate::topic::Table;
-    use crate::topic::state::State;
     use std::collections::HashMap;
 
     /// Random joins and leaves against a plain map of counts, with every invariant checked on the way.

@@ -78,7 +78,8 @@ pub fn has_room(engine: &Arc<Shared>, targets: u64, weight: u32) -> bool {
             return false;
         }
         let left = ENTRIES_MAX - local.waiting.len();
-        super::lane::bits(targets).filter(|&i| !fits(local, engine, &engine.workers[i], weight)).count() <= left
+        crate::protocol::remote::bits(targets).filter(|&i| !fits(local, engine, &engine.workers[i], weight)).count()
+            <= left
     })
 }
 
@@ -140,7 +141,7 @@ pub fn flush() -> bool {
         local.waiting.is_empty()
     });
     if !pushed.is_empty() {
-        super::sleep::fence_before_notify();
+        crate::protocol::sleep::fence_before_notify();
         for (engine, worker) in pushed {
             engine.workers[worker].wake_if_asleep();
         }

@@ -2,15 +2,15 @@
 
 use super::barrier::Barrier;
 use super::core::Core;
-use super::inbox::Inbox;
-use super::lane;
 use super::members::{Metadata, Place};
 use super::task::Task;
 use crate::CloseReason;
 use crate::message::Bias;
+use crate::protocol::inbox::Inbox;
+use crate::protocol::ready::Group;
+use crate::protocol::remote;
+use crate::protocol::ring::Line;
 use crate::subscriber::handler::NewHandler;
-use crate::subscriber::ready::Group;
-use crate::subscriber::ring::Line;
 use crate::sync::{Arc, AtomicU32, AtomicU64, CachePadded, Mutex, Ordering, StableVec, prefetch};
 use crate::topic::Entry;
 use std::any::TypeId;
@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::task::Waker;
 
 /// A lane of this engine.
-pub type Lane = lane::Lane<Item, Op, Places, Core>;
+pub type Lane = remote::Lane<Item, Op, Places, Core>;
 
 /// Who is subscribed, as it is known outside: a place of one worker, for one of its tenants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,7 +62,6 @@ impl std::fmt::Debug for Item {
 }
 
 /// With its sequence number it fills a slot of the inbox, which is one line.
-#[cfg(not(fanfare_loom))]
 const _: () = assert!(size_of::<Item>() <= 56);
 
 /// What a log carries.

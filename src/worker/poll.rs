@@ -7,7 +7,7 @@
 //! - I1. A token is a reactor's number in its upper bits and what that reactor likes in the lower [`TOKEN_BITS`].
 //! - I2. A reactor's events are those of its own tokens.
 
-use super::sleep::Sleeper;
+use crate::protocol::sleep::Sleeper;
 use mio::event::Event;
 use mio::{Events, Poll, Registry, Token};
 use std::cell::RefCell;

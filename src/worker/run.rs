@@ -7,10 +7,10 @@
 use super::Worker;
 use super::core::Core;
 use super::deliver::Afterwards;
-use super::gate;
 use super::outbox;
 use super::pin::pin;
-use super::sleep::{ParkSleeper, Sleeper, fence_before_notify};
+use crate::protocol::gate;
+use crate::protocol::sleep::{ParkSleeper, Sleeper, fence_before_notify};
 use crate::pubsub::{Idle, Shared, Wait};
 use crate::sync::{Arc, spin_loop, thread, wake_caught};
 use std::io;

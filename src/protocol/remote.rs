@@ -20,15 +20,15 @@
 //! The lane is generic in what the inbox carries (`T`), what the log carries (`O`), the state beside the log (`S`) and
 //! the worker's own state (`C`), so that the models run this code with a small state of their own.
 //!
-//! Models: `loom-tests/tests/baton.rs` (I1), `control_log.rs` and `in_place.rs` (I2), `batons.rs` (I4),
-//! `try_broadcast.rs` and `room.rs` ([`publish`]).
+//! Models: `loom-tests/tests/baton.rs` (I1), `control_log.rs` and `remote_in_place.rs` (I2), `remote_batons.rs` (I4),
+//! `remote_try_publish.rs` and `waiters.rs` ([`publish`]).
 
 use super::baton::{Baton, BatonGuard};
+use super::control_log::Log;
 use super::gate::{self, Gate};
 use super::inbox::Inbox;
-use super::log::Log;
-use super::room::Room;
 use super::sleep::{Sleep, WakeCost, fence_before_notify};
+use super::waiters::Room;
 use crate::sync::{CachePadded, OnceLock, Parker, mutated, spin_loop, thread};
 use smallvec::SmallVec;
 use std::task::Waker;

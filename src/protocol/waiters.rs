@@ -7,7 +7,7 @@
 //! or the worker sees the flag. Waking all is right, since room for one may be room for many, and a waiter that finds
 //! none registers again.
 //!
-//! Model: `loom-tests/tests/room.rs`.
+//! Model: `loom-tests/tests/waiters.rs`.
 
 use crate::sync::{AtomicBool, Mutex, Ordering, fence};
 use std::task::Waker;

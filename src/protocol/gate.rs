@@ -18,7 +18,7 @@
 //!
 //! A stripe also counts the publications: the low 16 bits are calls in progress, the others calls that published.
 //!
-//! Models: `loom-tests/tests/close.rs` (I1), `shutdown.rs` (I2).
+//! Models: `loom-tests/tests/gate_close.rs` (I1), `gate_shutdown.rs` (I2).
 
 use super::inbox::Inbox;
 use crate::sync::{AtomicU32, AtomicU64, CachePadded, Ordering, fence, mutated, ord};

@@ -10,7 +10,7 @@
 
 use fanfare::internals::gate::Gate;
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::lane::{Lane, Refused, publish};
+use fanfare::internals::remote::{Lane, Refused, publish};
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 use std::sync::Arc;

@@ -1,20 +1,22 @@
-//! Of all publishers that find the worker asleep one wakes it: there are never more wakes than sleeps.
+//! No wake-up is lost between publishers and a worker that goes to sleep: the worker gets every entry. A lost one shows
+//! as a deadlock.
 //!
-//! Two publishers push an entry each; the worker pops, and sleeps when it finds nothing, counting its announcements.
+//! Two publishers push an entry each and wake the worker if it sleeps; the worker pops, and sleeps when it finds
+//! nothing.
 //!
-//! All schedules of up to two preemptions: about 1 s.
-// loom: preemptions=2
-// mutants: sleep.wake_without_claim
+//! All schedules of up to three preemptions: about 20 s.
+// loom: preemptions=3
+// mutants: sleep.announce, sleep.notify_fence
 #![cfg(fanfare_loom)]
 
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::lane::Lane;
+use fanfare::internals::remote::Lane;
 use fanfare::internals::sleep::{ParkSleeper, Sleeper, fence_before_notify};
 use loom::thread;
 use std::sync::Arc;
 
 #[test]
-fn one_wake_a_sleep() {
+fn a_worker_that_goes_to_sleep_gets_every_entry() {
     fanfare_loom::model(|| {
         let lane: Arc<Lane<u32, (), (), ()>> = Arc::new(Lane::new(Inbox::new(2, 0), (), ()));
         let mut sleeper = ParkSleeper::new();
@@ -24,21 +26,19 @@ fn one_wake_a_sleep() {
             thread::spawn(move || {
                 lane.inbox.push(number, 0).expect("there is room for both");
                 fence_before_notify();
-                u32::from(lane.wake_if_asleep())
+                lane.wake_if_asleep();
             })
         });
-        let (mut sum, mut sleeps) = (0, 0);
+        let mut sum = 0;
         while sum < 3 {
             // SAFETY: this thread alone pops.
             match unsafe { lane.inbox.pop() } {
                 Some(number) => sum += number,
-                None => lane.sleep.sleep(&mut sleeper, None, || {
-                    sleeps += 1;
-                    lane.inbox.has_next()
-                }),
+                None => lane.sleep.sleep(&mut sleeper, None, || lane.inbox.has_next()),
             }
         }
-        let wakes: u32 = publishers.map(|publisher| publisher.join().unwrap()).iter().sum();
-        assert!(wakes <= sleeps, "{wakes} wakes for {sleeps} sleeps");
+        for publisher in publishers {
+            publisher.join().unwrap();
+        }
     });
 }

@@ -9,9 +9,9 @@
 // mutants: baton.no_second_look, lane.position_last, log.position, log.append
 #![cfg(fanfare_loom)]
 
+use fanfare::internals::control_log::LogReader;
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::lane::{Lane, take_if_idle};
-use fanfare::internals::log::LogReader;
+use fanfare::internals::remote::{Lane, take_if_idle};
 use loom::thread;
 use std::sync::Arc;
 

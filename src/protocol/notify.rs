@@ -11,7 +11,7 @@
 //!
 //! The flags word carries two more facts: that the reader is gone, and that the subscriber was ended, and why.
 //!
-//! Models: `loom-tests/tests/mailbox_wake.rs`, `ready_wake.rs`.
+//! Models: `loom-tests/tests/notify_wake.rs`, `ready_wake.rs`.
 
 use crate::sync::{AtomicU32, Mutex, Ordering, fence, ord};
 use std::task::Waker;

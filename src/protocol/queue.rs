@@ -24,7 +24,7 @@
 //!
 //! Models: `loom-tests/tests/queue.rs` (I1, I2, I4), `queue_idle.rs` (I5).
 
-use super::{Mutex, Parker, mutated, wake};
+use crate::sync::{Mutex, Parker, mutated, wake};
 use std::time::Instant;
 
 /// See the module's text.

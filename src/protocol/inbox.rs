@@ -17,7 +17,7 @@
 //!
 //! Does not promise: that `pop` returns an entry whose push has finished while an earlier push has not.
 //!
-//! Models: `loom-tests/tests/inbox.rs` (I1, I2, I3, I5), `inbox_wake.rs` (with the sleep protocol), `baton.rs` (I4).
+//! Models: `loom-tests/tests/inbox.rs` (I1, I2, I3, I5), `sleep_wake.rs` (with the sleep protocol), `baton.rs` (I4).
 
 use crate::sync::{AtomicU32, AtomicU64, CachePadded, Ordering, UnsafeCell, mutated, ord, spin_loop};
 use std::mem::MaybeUninit;

@@ -14,7 +14,7 @@
 //! A topic's bit for this worker is set under this lock and cleared under it only when no entry is waiting, so a clear
 //! can't run over the bit of a subscribe whose entry is still to come (`Topic`, "the bits").
 //!
-//! Models: `loom-tests/tests/control_log.rs`, `in_place.rs`.
+//! Models: `loom-tests/tests/control_log.rs`, `remote_in_place.rs`.
 
 use crate::sync::{AtomicU64, CachePadded, Mutex, MutexGuard, Ordering, mutated, ord};
 use std::collections::VecDeque;

@@ -13,7 +13,7 @@
 //!
 //! What the worker sleeps in is a [`Sleeper`]: its thread's own parking, or `mio::Poll` where sockets must wake it too.
 //!
-//! Models: `loom-tests/tests/inbox_wake.rs` (I1), `wake_once.rs` (I2).
+//! Models: `loom-tests/tests/sleep_wake.rs` (I1), `sleep_once.rs` (I2).
 
 use crate::sync::{AtomicU32, Ordering, Parker, fence, mutated};
 use std::task::Waker;

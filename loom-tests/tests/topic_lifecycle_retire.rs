@@ -10,7 +10,7 @@
 // mutants: topic.ignore_retired, topic.retire_without_claim
 #![cfg(fanfare_loom)]
 
-use fanfare::internals::state::State;
+use fanfare::internals::topic_lifecycle::State;
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;

@@ -13,7 +13,7 @@
 
 use fanfare::internals::gate::Gate;
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::lane::{Lane, publish};
+use fanfare::internals::remote::{Lane, publish};
 use loom::thread;
 use std::sync::Arc;
 

@@ -13,7 +13,7 @@
 //!   keeps the topic until it clears the bit: the entries of all others need but the topic's number, which saves each
 //!   the two changes of a shared count.
 //!
-//! Models: `loom-tests/tests/topic_retire.rs` (I2), `control_log.rs` (I3).
+//! Models: `loom-tests/tests/topic_lifecycle_retire.rs` (I2), `control_log.rs` (I3).
 
 use crate::sync::{AtomicU64, Ordering, mutated};
 

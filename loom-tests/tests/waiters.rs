@@ -8,7 +8,7 @@
 
 use fanfare::internals::gate::Gate;
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::lane::{Lane, Refused, publish};
+use fanfare::internals::remote::{Lane, Refused, publish};
 use fanfare::internals::sleep::{ParkSleeper, Sleeper};
 use loom::thread;
 use std::sync::Arc;

@@ -11,7 +11,7 @@
 
 use fanfare::internals::gate::{CLOSING, Gate};
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::lane::{Lane, Refused, publish};
+use fanfare::internals::remote::{Lane, Refused, publish};
 use loom::thread;
 use std::sync::Arc;
 
