@@ -63,6 +63,8 @@ pub mod channel;
 #[cfg(not(fanfare_loom))]
 pub mod cluster;
 #[cfg(not(fanfare_loom))]
+mod engine;
+#[cfg(not(fanfare_loom))]
 mod message;
 #[cfg(not(fanfare_loom))]
 mod names;
@@ -76,21 +78,23 @@ mod pubsub;
 mod subscriber;
 #[cfg(not(fanfare_loom))]
 mod topic;
-#[cfg(not(fanfare_loom))]
-mod worker;
 
 #[cfg(not(fanfare_loom))]
 pub use {
+    engine::config::{Builder, Idle, Wait},
+    engine::contract::{CloseReason, Overflow},
+    engine::error::{BroadcastError, ConfigError, Rejected, SubscribeError, TopicError},
+    engine::publish::Outcome,
+    engine::shutdown::ShutdownReport,
+    engine::stats::{Stats, WorkerStats},
+    engine::worker::SubscriberId,
+    message::dispatch::{Dispatch, Dispatcher, SubscriptionRef},
     message::{EncodeError, Event, Message, ParseError, Payload, Typed},
-    pubsub::{
-        BroadcastError, Builder, ConfigError, Dispatch, Dispatcher, Idle, Outcome, PubSub, Rejected, ShutdownReport,
-        Stats, SubscribeError, SubscriptionRef, Topic, TopicError, Wait, WorkerStats,
-    },
+    pubsub::{PubSub, Topic},
     subscriber::{
-        CloseReason, Context, Control, Handler, HandlerSubscriber, Lagged, Mailbox, MailboxSet, Overflow, RecvError,
-        RecvTimeoutError, SetEvent, SetKey, Subscriber, SubscriberBuilder, TryRecvError,
+        Context, Control, Handler, HandlerSubscriber, Lagged, Mailbox, MailboxSet, RecvError, RecvTimeoutError,
+        SetEvent, SetKey, Subscriber, SubscriberBuilder, TryRecvError,
     },
-    worker::SubscriberId,
 };
 
 /// The concurrent protocols, for the model checker and the fuzzer. No part of the API: anything here may change.

@@ -4,13 +4,12 @@
 //! endpoint carries a [`Frames`]: the first of its receivers that needs a serializer's frame makes it, and all others,
 //! on whichever worker, share the bytes. If two workers need it at once one makes it and the other waits.
 
-use super::Frame;
 use super::actor::{Cell, Job};
 use super::api::Info;
 use super::endpoint::Inner;
-use super::guarded;
 use super::sockets::{self, Out};
-use crate::pubsub::ForClients;
+use super::{Frame, guarded};
+use crate::engine::publish::ForClients;
 use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, Weak};
 use crate::{Context, Handler, Message};
 use bytes::Bytes;

@@ -16,8 +16,9 @@ use super::guarded::discard;
 use super::machine::Machine;
 use super::{Close, Frame};
 use crate::Payload;
+use crate::engine::publish::TaskError;
 use crate::protocol::gate;
-use crate::pubsub::{Shared, TaskError};
+use crate::pubsub::Shared;
 use crate::sync::Arc;
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 use std::cell::RefCell;
@@ -121,7 +122,7 @@ impl Address {
 
     /// Whether this is the connection's worker.
     pub(super) fn is_here(&self) -> bool {
-        crate::worker::outbox::worker_of(&self.engine) == Some(self.worker)
+        crate::engine::outbox::worker_of(&self.engine) == Some(self.worker)
     }
 
     /// Runs something on the connection's worker, behind what was broadcast before.

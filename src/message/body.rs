@@ -179,7 +179,7 @@ impl Bias {
 
     /// The custom dispatcher, if it has one.
     #[inline]
-    pub(crate) fn dispatcher(&self) -> Option<&dyn crate::pubsub::Dispatcher> {
+    pub(crate) fn dispatcher(&self) -> Option<&dyn crate::message::dispatch::Dispatcher> {
         if self.is_dispatched { self.cell.content().dispatcher.as_deref() } else { None }
     }
 

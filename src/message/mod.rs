@@ -6,6 +6,7 @@
 
 mod batch;
 mod body;
+pub mod dispatch;
 mod payload;
 mod slab;
 

@@ -16,9 +16,9 @@
 //! Trusted, not modelled: the chains. The counts are modelled in `loom-tests/tests/refs.rs`.
 
 use super::body::References;
+use super::dispatch::Dispatcher;
 use super::payload::{Event, Payload};
 use crate::protocol::refs::Refs;
-use crate::pubsub::Dispatcher;
 use crate::sync::{Arc, AtomicPtr, AtomicU32, Mutex, Ordering, UnsafeCell, prefetch};
 use crate::topic::Entry;
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};

@@ -8,7 +8,7 @@ use super::map::owner::{Added, Gone, Owned};
 use super::map::room::{self, Room, Waiter, hash_of};
 use super::sealer;
 use super::start::{Builder, Handle, Shared, Stats};
-use crate::pubsub::{SubscribeError, TopicError};
+use crate::engine::error::{SubscribeError, TopicError};
 use crate::subscriber::Control;
 use crate::sync::Arc;
 use serde::Serialize;
@@ -327,7 +327,7 @@ impl Presence {
     ///
     /// [`FlushError`].
     pub fn flush(&self) -> Result<(), FlushError> {
-        if crate::worker::outbox::on_worker() || sealer::is_here() {
+        if crate::engine::outbox::on_worker() || sealer::is_here() {
             return Err(FlushError::OnWorker);
         }
         if self.shared().signal.flush() { Ok(()) } else { Err(FlushError::Closed) }
@@ -339,7 +339,7 @@ impl Presence {
     pub fn shutdown(&self) {
         let signal = &self.shared().signal;
         signal.stop();
-        if !crate::worker::outbox::on_worker() && !sealer::is_here() {
+        if !crate::engine::outbox::on_worker() && !sealer::is_here() {
             // It ends instead of being done.
             signal.flush();
         }

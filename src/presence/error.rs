@@ -1,7 +1,7 @@
 //! What can go wrong.
 
 use super::MetaError;
-use crate::pubsub::TopicError;
+use crate::engine::error::TopicError;
 use std::fmt;
 use std::time::Duration;
 

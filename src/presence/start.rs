@@ -8,7 +8,7 @@ use super::replication::{Gossiping, Replication};
 use super::sealer::Sealer;
 use super::{GossipOptions, Presence};
 use crate::PubSub;
-use crate::pubsub::TopicError;
+use crate::engine::error::TopicError;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, thread};
 use serde_json::{Map, Value};
 use std::fmt;

@@ -1,22 +1,14 @@
 //! The engine as it is embedded: [`PubSub`], [`Topic`] handles, broadcasts.
 
-mod config;
-mod dispatch;
-mod error;
-mod publish;
-mod shutdown;
-mod stats;
-
-pub(crate) use config::Config;
-pub use config::{Builder, Idle, Wait};
-pub use dispatch::{Dispatch, Dispatcher, SubscriptionRef};
-pub use error::{BroadcastError, ConfigError, Rejected, SubscribeError, TopicError};
-pub use publish::Outcome;
-pub(crate) use publish::{ForClients, TaskError};
-pub use shutdown::ShutdownReport;
-pub use stats::{Stats, WorkerStats};
-
 use crate::cluster::{ClusterStats, Link, To};
+use crate::engine::config::{Builder, Config};
+use crate::engine::error::{BroadcastError, ConfigError, TopicError};
+use crate::engine::publish::{self, Outcome};
+use crate::engine::shutdown::{self, Ending};
+use crate::engine::stats::Stats;
+use crate::engine::worker::barrier::Barrier;
+use crate::engine::worker::{Item, SubscriberId, Worker};
+use crate::message::dispatch::Dispatcher;
 use crate::message::{Event, Payload};
 use crate::protocol::gate::Gate;
 use crate::protocol::sleep::fence_before_notify;
@@ -24,9 +16,6 @@ use crate::protocol::topic_lifecycle;
 use crate::subscriber::SubscriberBuilder;
 use crate::sync::{Arc, Mutex, Parker, Weak, thread};
 use crate::topic::{Entry, Table};
-use crate::worker::barrier::Barrier;
-use crate::worker::{Item, SubscriberId, Worker};
-use shutdown::Ending;
 use std::time::Instant;
 
 /// What all handles of an engine share.
@@ -45,9 +34,9 @@ pub(crate) struct Shared {
 
 /// Keeps the engine running. Its drop shuts the engine down.
 #[derive(Debug)]
-struct Owner {
-    engine: Arc<Shared>,
-    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+pub(crate) struct Owner {
+    pub(crate) engine: Arc<Shared>,
+    pub(crate) threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 /// A fan-out engine. Handles are cheap to clone; when the last one is dropped the engine delivers what it has accepted
@@ -66,7 +55,7 @@ struct Owner {
 /// ([`Overflow`](crate::Overflow)). Nothing is kept for those who subscribe later.
 #[derive(Debug, Clone)]
 pub struct PubSub {
-    owner: Arc<Owner>,
+    pub(crate) owner: Arc<Owner>,
 }
 
 impl PubSub {
@@ -98,7 +87,7 @@ impl PubSub {
         });
         let mut threads = Vec::new();
         for index in 0..engine.workers.len() {
-            match crate::worker::run::spawn(engine.clone(), index) {
+            match crate::engine::run::spawn(engine.clone(), index) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     // Those that run find the gate closed, and end.
@@ -295,7 +284,7 @@ impl PubSub {
     /// worker's thread [`BroadcastError::OnWorker`], since it would wait for itself.
     pub fn flush(&self) -> Result<Instant, BroadcastError> {
         let engine = self.engine();
-        if crate::worker::outbox::on_worker() {
+        if crate::engine::outbox::on_worker() {
             return Err(BroadcastError::OnWorker);
         }
         let Some(pass) = engine.gate.enter(crate::sync::thread_hint::number()) else {

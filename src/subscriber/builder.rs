@@ -2,13 +2,15 @@
 
 use super::handler::{Handler, HandlerSubscriber};
 use super::mailbox::{Mailbox, Subscriber};
-use super::{Control, Overflow, conflate};
+use super::{Control, conflate};
 use crate::Message;
+use crate::engine::contract::Overflow;
+use crate::engine::error::SubscribeError;
+use crate::engine::worker::members::Place;
+use crate::engine::worker::{Op, SubscriberId};
 use crate::protocol::ring::{INLINE, Policy};
-use crate::pubsub::{Shared, SubscribeError};
+use crate::pubsub::Shared;
 use crate::sync::{Arc, AtomicU32, Ordering, thread_hint};
-use crate::worker::members::Place;
-use crate::worker::{Op, SubscriberId};
 use std::hash::Hash;
 
 /// Decides how a subscriber is made. From [`PubSub::subscriber`](crate::PubSub::subscriber).
@@ -131,7 +133,7 @@ impl SubscriberBuilder {
         match self.worker {
             Some(worker) if worker < workers => Ok(worker),
             Some(worker) => Err(SubscribeError::NoSuchWorker { given: worker, workers }),
-            None => Ok(crate::worker::outbox::worker_of(&self.engine).unwrap_or_else(|| thread_hint::next() % workers)),
+            None => Ok(crate::engine::outbox::worker_of(&self.engine).unwrap_or_else(|| thread_hint::next() % workers)),
         }
     }
 }

@@ -5,10 +5,10 @@
 //! takes that one's place and is counted; a new key in a full queue drops the oldest key, and the reader is told at
 //! the front.
 
-use super::CloseReason;
 use super::handler::{Context, Handler};
 use super::mailbox::TryRecvError;
 use crate::Message;
+use crate::engine::contract::CloseReason;
 use crate::protocol::notify::{Notify, ended, fence_before_fire};
 use crate::protocol::ready::Group;
 use crate::sync::{Arc, AtomicU32, Mutex, Ordering, wake_caught};

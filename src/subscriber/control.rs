@@ -1,13 +1,14 @@
 //! The control handle: what a subscriber is subscribed to, from any thread.
 
-use super::CloseReason;
+use crate::engine::contract::CloseReason;
+use crate::engine::error::SubscribeError;
+use crate::engine::worker::members::Metadata;
+use crate::engine::worker::{Op, SubscriberId, Worker};
 use crate::protocol::sleep::fence_before_notify;
 use crate::protocol::topic_lifecycle::State;
-use crate::pubsub::{Shared, SubscribeError, Topic};
+use crate::pubsub::{Shared, Topic};
 use crate::sync::Arc;
 use crate::topic::Entry;
-use crate::worker::members::Metadata;
-use crate::worker::{Op, SubscriberId, Worker};
 use std::any::Any;
 
 /// Log entries after which a sleeping worker is woken to apply them.

@@ -5,11 +5,13 @@
 //! resumed behind the one that panicked, costs next to nothing.
 
 use super::Control;
+use crate::engine::error::{BroadcastError, SubscribeError};
+use crate::engine::publish::Outcome;
+use crate::engine::worker::members::Place;
+use crate::engine::worker::{Counters, Op, SubscriberId, Worker};
 use crate::message::{Event, Message, Payload};
-use crate::pubsub::{BroadcastError, Outcome, PubSub, Shared, SubscribeError};
+use crate::pubsub::{PubSub, Shared};
 use crate::sync::Arc;
-use crate::worker::members::Place;
-use crate::worker::{Counters, Op, SubscriberId, Worker};
 use std::any::{Any, TypeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,18 +1,18 @@
 //! The mailbox, as its owner reads it.
 
-use super::CloseReason;
 use super::conflate::Queue;
 use super::control::Control;
 use super::handler::HandlerSubscriber;
 use crate::Message;
+use crate::engine::contract::CloseReason;
+use crate::engine::error::SubscribeError;
+use crate::engine::worker::{Op, SubscriberId, Worker};
 use crate::message::Batch;
 use crate::protocol::notify::{GONE, Notify, WAITED, ended};
 use crate::protocol::ready;
 use crate::protocol::ready::ReadyWord;
 use crate::protocol::ring::Line;
-use crate::pubsub::SubscribeError;
 use crate::sync::{Arc, AtomicU32, Ordering, Parker, prefetch};
-use crate::worker::{Op, SubscriberId, Worker};
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;

@@ -6,17 +6,14 @@
 
 mod builder;
 mod conflate;
-mod contract;
 mod control;
 pub mod handler;
 mod mailbox;
 mod set;
 
-pub use self::{
-    builder::SubscriberBuilder,
-    contract::{CloseReason, Overflow},
-    control::Control,
-    handler::{Context, Handler, HandlerSubscriber},
-    mailbox::{Lagged, Mailbox, RecvError, RecvTimeoutError, Subscriber, TryRecvError},
-    set::{MailboxSet, SetEvent, SetKey},
-};
+pub use self::builder::SubscriberBuilder;
+pub use self::control::Control;
+pub use self::handler::{Context, Handler, HandlerSubscriber};
+pub use self::mailbox::{Lagged, Mailbox, RecvError, RecvTimeoutError, Subscriber, TryRecvError};
+pub use self::set::{MailboxSet, SetEvent, SetKey};
+use crate::engine::contract::CloseReason;

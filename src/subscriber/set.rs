@@ -4,14 +4,14 @@
 //! mailboxes that have something and not by those that are in the set. Messages are lent to the reader and given back
 //! in bulk, which is what makes reading through a set several times cheaper than through each mailbox's own `recv`.
 
-use super::CloseReason;
 use super::mailbox::{BATCH, Lagged, Mailbox, TryRecvError};
 use crate::Message;
+use crate::engine::contract::CloseReason;
+use crate::engine::worker::Op;
 use crate::message::{Batch, ReleaseCache};
 use crate::protocol::ready::{GROUP, Group, SetWait, WORDS};
 use crate::pubsub::Shared;
 use crate::sync::{Arc, Parker};
-use crate::worker::Op;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 

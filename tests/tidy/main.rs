@@ -24,8 +24,8 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "src/subscriber/mailbox.rs",
     "src/protocol/ready.rs",
     "src/protocol/baton.rs",
-    "src/worker/core.rs",
-    "src/worker/deliver.rs",
+    "src/engine/worker/core.rs",
+    "src/engine/worker/walk.rs",
     "src/protocol/inbox.rs",
 ];
 

@@ -1,7 +1,7 @@
 //! Custom dispatch: a broadcast that decides for each subscription.
 
+use crate::engine::worker::members::Metadata;
 use crate::message::Message;
-use crate::worker::members::Metadata;
 use std::any::Any;
 
 /// Decides, for each subscription of a broadcast's topic, what becomes of the message there.

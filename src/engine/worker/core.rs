@@ -15,9 +15,9 @@
 //!   nothing is popped.
 
 use super::barrier::Barrier;
-use super::deliver::{Afterwards, Deliver, Tally, Walker, Wide, ask_for_lines, hand_over};
 use super::members::{Members, Place};
 use super::task::{self, Task};
+use super::walk::{Afterwards, Deliver, Tally, Walker, Wide, ask_for_lines, hand_over};
 use super::{Broadcast, Counters, Item, Op, Worker};
 use crate::CloseReason;
 use crate::message::Bias;

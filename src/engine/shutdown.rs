@@ -4,8 +4,9 @@
 //! publish; when nothing is on its way any more, or at the deadline, the phase becomes `CLOSED`, and the workers end.
 //! It is the workers themselves that find out: whichever idles looks. The one who asked only waits.
 
-use super::{BroadcastError, Owner, PubSub, Shared};
+use super::error::BroadcastError;
 use crate::protocol::sleep::fence_before_notify;
+use crate::pubsub::{Owner, PubSub, Shared};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Parker, thread, wake_caught};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ struct State {
 }
 
 impl Ending {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let state = State { deadline: None, ended: 0, waiting: Vec::new() };
         Ending { state: Mutex::new(state), undelivered: AtomicU64::new(0) }
     }
@@ -118,7 +119,7 @@ impl Owner {
     fn shut_down(&self, deadline: Option<Instant>) -> Option<ShutdownReport> {
         let engine = &self.engine;
         engine.begin_to_close(deadline);
-        if crate::worker::outbox::on_worker() {
+        if crate::engine::outbox::on_worker() {
             if let Some(link) = engine.link.clone() {
                 // It waits for its threads, which a worker must not. Without a thread it ends with the process.
                 let _ = thread::Builder::new().spawn(move || link.stop());
@@ -153,7 +154,7 @@ impl Drop for Owner {
 }
 
 /// Ends an engine that could not start all its workers.
-pub(super) fn abandon(engine: &Arc<Shared>, threads: Vec<thread::JoinHandle<()>>) {
+pub(crate) fn abandon(engine: &Arc<Shared>, threads: Vec<thread::JoinHandle<()>>) {
     engine.gate.close();
     engine.gate.finish();
     engine.wake_all();

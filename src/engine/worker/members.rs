@@ -365,7 +365,7 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::engine::worker::members::*;
     use crate::protocol::topic_lifecycle::State;
     use crate::topic::Table;
     use std::collections::HashMap;

@@ -1,13 +1,13 @@
 //! How an engine is made.
 
-use super::PubSub;
 use super::error::{ConfigError, TopicError};
 use super::publish::IN_PLACE_MEMBERS_MAX;
+use super::worker::weight_of;
 use crate::cluster::Cluster;
 use crate::protocol::ring::CAPACITY_MAX;
 use crate::protocol::topic_lifecycle::WORKERS_MAX;
+use crate::pubsub::PubSub;
 use crate::sync::thread;
-use crate::worker::weight_of;
 use std::time::Duration;
 
 /// What a worker does when it has nothing to do.

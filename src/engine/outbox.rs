@@ -5,7 +5,7 @@
 //! outbox, which is flushed in order before anything newer. When the outbox is full the call is refused, before
 //! anybody has received it.
 
-use super::{Item, Worker};
+use super::worker::{Item, Worker};
 use crate::pubsub::Shared;
 use crate::sync::Arc;
 use std::cell::RefCell;

@@ -1,7 +1,7 @@
 //! What a subscriber chooses, and what it is told when it ends.
 
 #[cfg(doc)]
-use super::{Control, Mailbox, RecvError};
+use crate::subscriber::{Control, Mailbox, RecvError};
 
 /// What a mailbox does with a message when it is full.
 ///

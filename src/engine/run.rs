@@ -4,14 +4,15 @@
 //! the outbox, wake those who wait for room. With nothing to do it idles without the baton, so that publishers may
 //! deliver in place, and then sleeps.
 
-use super::Worker;
-use super::core::Core;
-use super::deliver::Afterwards;
+use super::config::{Idle, Wait};
 use super::outbox;
-use super::pin::pin;
+use super::worker::Worker;
+use super::worker::core::Core;
+use super::worker::pin::pin;
+use super::worker::walk::Afterwards;
 use crate::protocol::gate;
 use crate::protocol::sleep::{ParkSleeper, Sleeper, fence_before_notify};
-use crate::pubsub::{Idle, Shared, Wait};
+use crate::pubsub::Shared;
 use crate::sync::{Arc, spin_loop, thread, wake_caught};
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -39,7 +40,7 @@ fn run(engine: &Arc<Shared>, index: usize, ready: &SyncSender<io::Result<()>>) {
     let sleeper: io::Result<Box<dyn Sleeper>> = match engine.config.wait {
         Wait::Park => Ok(Box::new(ParkSleeper::new())),
         #[cfg(feature = "server")]
-        Wait::Poll => super::poll::PollSleeper::new().map(|sleeper| Box::new(sleeper) as Box<dyn Sleeper>),
+        Wait::Poll => super::worker::poll::PollSleeper::new().map(|sleeper| Box::new(sleeper) as Box<dyn Sleeper>),
     };
     let sleeper = match sleeper {
         Ok(sleeper) => sleeper,

@@ -4,20 +4,20 @@
 //! mailboxes whose workers idle, the caller delivers in place under the workers' batons, if that costs it less than
 //! waking them would; otherwise an entry goes into the inbox of each worker that has members.
 
-use super::Shared;
-use super::dispatch::Dispatcher;
 use super::error::{BroadcastError, Rejected};
+use super::outbox;
+use super::worker::core::{NS_PER_DELIVERY, SLICE, Small};
+use super::worker::walk::Afterwards;
+use super::worker::{Broadcast, Counters, Item, SubscriberId, Task, Worker};
 use crate::cluster::{Link, RECORD_BYTES_MAX, To, lane_of};
+use crate::message::dispatch::Dispatcher;
 use crate::message::{Bias, Content, Event, Message, Payload};
 use crate::protocol::gate;
 use crate::protocol::remote::{self, Taken, bits};
 use crate::protocol::sleep::fence_before_notify;
+use crate::pubsub::Shared;
 use crate::sync::{Arc, OnceLock, Ordering, thread_hint};
 use crate::topic::Entry;
-use crate::worker::core::{NS_PER_DELIVERY, SLICE, Small};
-use crate::worker::deliver::Afterwards;
-use crate::worker::outbox;
-use crate::worker::{Broadcast, Counters, Item, SubscriberId, Task, Worker};
 use std::any::Any;
 
 /// What became of a broadcast.
@@ -181,7 +181,7 @@ impl<'a> Publish<'a> {
 }
 
 /// What of a payload goes to other nodes, and whether it is binary; if the message can go there at all.
-pub(super) fn wire_bytes<'a>(
+pub(crate) fn wire_bytes<'a>(
     topic: &str,
     event: &str,
     payload: &'a Payload,

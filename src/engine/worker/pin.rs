@@ -2,7 +2,7 @@
 
 /// Pins the calling thread to the `index`th of the processors that it may run on, counted round. Returns whether it
 /// did: only on Linux, and only if the kernel agrees. A thread that could not be pinned runs anywhere.
-pub(super) fn pin(index: usize) -> bool {
+pub(crate) fn pin(index: usize) -> bool {
     #[cfg(target_os = "linux")]
     {
         use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};

@@ -12,11 +12,12 @@
 use super::Worker;
 use super::members::{List, Metadata, Place};
 use crate::CloseReason;
+use crate::message::dispatch::{Dispatch, SubscriptionRef};
 use crate::message::{Bias, References};
 use crate::protocol::notify::{ARMED, ENDED, GONE, Notify, fence_before_fire};
 use crate::protocol::ready::Gather;
 use crate::protocol::ring::{Delivery, INLINE, Line, Policy};
-use crate::pubsub::{Dispatch, Shared, SubscriptionRef};
+use crate::pubsub::Shared;
 use crate::subscriber::handler::{Handlers, Run};
 use crate::sync::{Arc, AtomicU32, Ordering, prefetch, wake_caught};
 use smallvec::SmallVec;
