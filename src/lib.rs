@@ -81,20 +81,24 @@ mod topic;
 
 #[cfg(not(fanfare_loom))]
 pub use {
-    engine::config::{Builder, Idle, Wait},
+    engine::config::{Idle, Wait},
     engine::contract::{CloseReason, Overflow},
     engine::error::{BroadcastError, ConfigError, Rejected, SubscribeError, TopicError},
-    engine::publish::Outcome,
+    engine::outcome::Outcome,
     engine::shutdown::ShutdownReport,
     engine::stats::{Stats, WorkerStats},
-    engine::worker::SubscriberId,
+    engine::worker::places::SubscriberId,
+    message::body::Message,
     message::dispatch::{Dispatch, Dispatcher, SubscriptionRef},
-    message::{EncodeError, Event, Message, ParseError, Payload, Typed},
-    pubsub::{PubSub, Topic},
-    subscriber::{
-        Context, Control, Handler, HandlerSubscriber, Lagged, Mailbox, MailboxSet, RecvError, RecvTimeoutError,
-        SetEvent, SetKey, Subscriber, SubscriberBuilder, TryRecvError,
-    },
+    message::payload::{EncodeError, Event, ParseError, Payload, Typed},
+    pubsub::PubSub,
+    pubsub::builder::Builder,
+    pubsub::topic::Topic,
+    subscriber::builder::SubscriberBuilder,
+    subscriber::control::Control,
+    subscriber::handler::{Context, Handler, HandlerSubscriber},
+    subscriber::mailbox::{Lagged, Mailbox, RecvError, RecvTimeoutError, Subscriber, TryRecvError},
+    subscriber::set::{MailboxSet, SetEvent, SetKey},
 };
 
 /// The concurrent protocols, for the model checker and the fuzzer. No part of the API: anything here may change.

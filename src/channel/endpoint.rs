@@ -8,10 +8,12 @@ use super::router::{Route, Router};
 use super::serializer::{Serializer, VersionError, Versions};
 use super::sockets::{self, Transport};
 use super::{Close, ConnectInfo, DISCONNECT, Frame, Params};
-use crate::message::Event;
+use crate::message::payload::{Event, Payload};
 use crate::pool::Pool;
+use crate::pubsub::PubSub;
+use crate::subscriber::mailbox::Subscriber;
 use crate::sync::{Arc, Ordering};
-use crate::{BroadcastError, Outcome, Payload, PubSub, SubscribeError, Subscriber, SubscriberId};
+use crate::{BroadcastError, Outcome, SubscribeError, SubscriberId};
 use std::any::Any;
 use std::fmt;
 

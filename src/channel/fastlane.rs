@@ -9,9 +9,10 @@ use super::api::Info;
 use super::endpoint::Inner;
 use super::sockets::{self, Out};
 use super::{Frame, guarded};
-use crate::engine::publish::ForClients;
+use crate::message::attachment::ForClients;
+use crate::message::body::Message;
+use crate::subscriber::handler::{Context, Handler};
 use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, Weak};
-use crate::{Context, Handler, Message};
 use bytes::Bytes;
 
 /// A frame that many connections share, and what it is on their wire.

@@ -10,7 +10,7 @@
 //! first on the topic sends the state twice: the second comes behind what the client held, and puts it right.
 
 use super::api::{ChannelSocket, empty};
-use crate::message::Payload;
+use crate::message::payload::Payload;
 use crate::presence::{Aligned, Place, Presence, Scope};
 use bytes::Bytes;
 

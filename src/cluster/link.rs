@@ -24,10 +24,11 @@
 
 use super::wire::{self, Body, HEAD_BYTES, Packet, Record, Sender, WireError};
 use super::{Cluster, Health, LANES, Receiver, StartError, Taken};
-use crate::engine::publish::{ForClients, Outcome};
-use crate::message::Payload;
+use crate::engine::Shared;
+use crate::engine::outcome::Outcome;
+use crate::message::attachment::ForClients;
+use crate::message::payload::Payload;
 use crate::protocol::queue::{Queue, Refused};
-use crate::pubsub::Shared;
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, OnceLock, Ordering, Parker, Text, Weak, thread};
 use crate::topic::spread;
 use bytes::Bytes;

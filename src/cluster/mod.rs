@@ -32,14 +32,13 @@
 //! Two nodes of one name both get what is sent to that name. Nothing says who the other nodes are.
 
 mod hub;
-mod link;
+pub(crate) mod link;
 #[cfg(feature = "nats")]
 mod nats;
 pub(crate) mod wire;
 
 pub use hub::{Hub, HubNode};
 pub use link::{ClusterStats, Loss, TOPIC};
-pub(crate) use link::{Link, RECORD_BYTES_MAX, To, lane_of};
 #[cfg(feature = "nats")]
 pub use nats::{Nats, NatsBuilder, NatsError};
 pub use wire::WireError;

@@ -35,7 +35,7 @@
 //! What was passed over is counted and told ([`ClusterStats`](super::ClusterStats)). All else is as it is for good:
 //! `tests` below holds packets of each version, byte for byte.
 
-use crate::message::Payload;
+use crate::message::payload::Payload;
 use bytes::{BufMut, Bytes};
 use std::fmt;
 

@@ -1,7 +1,9 @@
 //! What a subscriber chooses, and what it is told when it ends.
 
 #[cfg(doc)]
-use crate::subscriber::{Control, Mailbox, RecvError};
+use crate::subscriber::control::Control;
+#[cfg(doc)]
+use crate::subscriber::mailbox::{Mailbox, RecvError};
 
 /// What a mailbox does with a message when it is full.
 ///

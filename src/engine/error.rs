@@ -1,7 +1,8 @@
 //! What may go wrong, by call.
 
 use crate::cluster::StartError;
-use crate::message::{Content, EncodeError, Event, Payload};
+use crate::message::payload::{EncodeError, Event, Payload};
+use crate::message::slab::Content;
 use std::fmt;
 use std::io;
 

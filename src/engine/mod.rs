@@ -1,11 +1,85 @@
-//! The engine: how it publishes, delivers, counts and ends.
+//! The engine: what all handles share, how it starts, publishes, counts and ends.
+//!
+//! [`publish`] is how a broadcast goes out, [`worker`] where it is delivered, [`run`] a worker's thread, [`shutdown`]
+//! the end. [`PubSub`](crate::pubsub::PubSub) is the face of all this.
 
 pub mod config;
 pub mod contract;
+pub mod ending;
 pub mod error;
 pub mod outbox;
+pub mod outcome;
 pub mod publish;
 pub mod run;
 pub mod shutdown;
 pub mod stats;
 pub mod worker;
+
+use self::config::Config;
+use self::ending::Ending;
+use self::error::ConfigError;
+use self::worker::shared::Worker;
+use crate::cluster::link::Link;
+use crate::protocol::gate::Gate;
+use crate::sync::{Arc, Mutex, Weak, thread};
+use crate::topic::table::Table;
+
+/// What all handles of an engine share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) topics: Table,
+    pub(crate) workers: Box<[Worker]>,
+    pub(crate) gate: Gate,
+    pub(crate) ending: Ending,
+    /// To other nodes.
+    pub(crate) link: Option<Arc<Link>>,
+    /// The handle that keeps the engine running, for handlers that ask for it.
+    pub(crate) owner: Mutex<Weak<Owner>>,
+}
+
+/// Keeps the engine running. Its drop shuts the engine down.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) engine: Arc<Shared>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+impl Owner {
+    /// Starts an engine.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no more threads, or the cluster does not start.
+    pub(crate) fn start(config: Config) -> Result<Arc<Owner>, ConfigError> {
+        let link = config.cluster.clone().map(|cluster| Link::new(cluster, &config.node));
+        let (entries, weight) = (config.inbox_entries_max, config.inbox_weight_max);
+        let engine = Arc::new(Shared {
+            topics: Table::new(),
+            workers: (0..config.workers).map(|index| Worker::new(index, entries, weight)).collect(),
+            gate: Gate::new(64),
+            ending: Ending::new(),
+            link,
+            owner: Mutex::new(Weak::new()),
+            config,
+        });
+        let mut threads = Vec::new();
+        for index in 0..engine.workers.len() {
+            match run::spawn(engine.clone(), index) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    // Those that run find the gate closed, and end.
+                    shutdown::abandon(&engine, threads);
+                    return Err(ConfigError::Spawn(error));
+                }
+            }
+        }
+        if let Some(Err(error)) = engine.link.as_ref().map(|link| link.start(&engine)) {
+            shutdown::abandon(&engine, threads);
+            return Err(ConfigError::Cluster(error));
+        }
+        let owner = Arc::new(Owner { engine: engine.clone(), threads: Mutex::new(threads) });
+        *engine.owner.lock() = Arc::downgrade(&owner);
+        Ok(owner)
+    }
+}

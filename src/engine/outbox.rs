@@ -5,8 +5,9 @@
 //! outbox, which is flushed in order before anything newer. When the outbox is full the call is refused, before
 //! anybody has received it.
 
-use super::worker::{Item, Worker};
-use crate::pubsub::Shared;
+use super::Shared;
+use super::worker::item::Item;
+use super::worker::shared::Worker;
 use crate::sync::Arc;
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -5,34 +5,25 @@
 //! waking them would; otherwise an entry goes into the inbox of each worker that has members.
 
 use super::error::{BroadcastError, Rejected};
-use super::outbox;
+use super::outcome::{Outcome, TaskError};
 use super::worker::core::{NS_PER_DELIVERY, SLICE, Small};
+use super::worker::item::{Broadcast, Item};
+use super::worker::places::SubscriberId;
+use super::worker::shared::{Counters, Worker};
+use super::worker::task::Task;
 use super::worker::walk::Afterwards;
-use super::worker::{Broadcast, Counters, Item, SubscriberId, Task, Worker};
-use crate::cluster::{Link, RECORD_BYTES_MAX, To, lane_of};
+use super::{Shared, outbox};
+use crate::cluster::link::{Link, RECORD_BYTES_MAX, To, lane_of};
+use crate::message::attachment::Attachment;
+use crate::message::body::{Bias, Message};
 use crate::message::dispatch::Dispatcher;
-use crate::message::{Bias, Content, Event, Message, Payload};
+use crate::message::payload::{Event, Payload};
+use crate::message::slab::Content;
 use crate::protocol::gate;
 use crate::protocol::remote::{self, Taken, bits};
 use crate::protocol::sleep::fence_before_notify;
-use crate::pubsub::Shared;
-use crate::sync::{Arc, OnceLock, Ordering, thread_hint};
-use crate::topic::Entry;
-use std::any::Any;
-
-/// What became of a broadcast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// Accepted: on its way to the workers that have subscribers, or delivered already.
-    Sent,
-    /// Nobody was subscribed.
-    NoSubscribers,
-    /// This node's subscribers get it. The cluster is away: it is kept for the other nodes until it is back.
-    Buffered,
-    /// This node's subscribers get it, and no other node: the cluster is away, and what is kept for it is full.
-    ClusterDown,
-}
+use crate::sync::{Arc, Ordering, thread_hint};
+use crate::topic::table::Entry;
 
 /// A broadcast that is being decided. Built up and sent in one expression.
 pub(crate) struct Publish<'a> {
@@ -44,14 +35,6 @@ pub(crate) struct Publish<'a> {
     wait: bool,
     everywhere: bool,
 }
-
-/// What a layer above keeps with a message.
-pub(crate) type Attachment = Arc<dyn Any + Send + Sync>;
-
-/// Attached to a broadcast of a layer that knows nothing of clients, so that it goes to them as the endpoint's own do:
-/// the first of the layer above that meets it puts in what it keeps with a message.
-#[derive(Default)]
-pub(crate) struct ForClients(pub(crate) OnceLock<Attachment>);
 
 #[derive(Clone, Copy)]
 enum Name<'a> {
@@ -234,7 +217,7 @@ fn send_by_inbox(
 /// What handing a broadcast to a worker that is awake costs, about, in nanoseconds.
 const NS_TO_AWAKE: u64 = 100;
 /// A publisher delivers to no more members than a worker would in a slice.
-pub(super) const IN_PLACE_MEMBERS_MAX: u64 = SLICE as u64;
+pub(crate) const IN_PLACE_MEMBERS_MAX: u64 = SLICE as u64;
 
 /// Whether it is worth trying to deliver to so many members in place: all their workers seem to idle, and it costs the
 /// publisher no more than handing the broadcast to them would.
@@ -336,15 +319,6 @@ impl Shared {
             Err(remote::Refused::Full) => Err(TaskError::Full),
         }
     }
-}
-
-/// Why a task was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TaskError {
-    /// The engine is closed.
-    Closed,
-    /// On a worker's thread, which never waits: its outbox is full.
-    Full,
 }
 
 /// What a call on a worker's own thread needs until its last entry is pushed: nothing on the engine's own worker; a

@@ -5,14 +5,13 @@
 //! deliver in place, and then sleeps.
 
 use super::config::{Idle, Wait};
-use super::outbox;
-use super::worker::Worker;
 use super::worker::core::Core;
 use super::worker::pin::pin;
+use super::worker::shared::Worker;
 use super::worker::walk::Afterwards;
+use super::{Shared, outbox};
 use crate::protocol::gate;
 use crate::protocol::sleep::{ParkSleeper, Sleeper, fence_before_notify};
-use crate::pubsub::Shared;
 use crate::sync::{Arc, spin_loop, thread, wake_caught};
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};

@@ -4,11 +4,9 @@
 //! publish; when nothing is on its way any more, or at the deadline, the phase becomes `CLOSED`, and the workers end.
 //! It is the workers themselves that find out: whichever idles looks. The one who asked only waits.
 
-use super::error::BroadcastError;
+use super::{Owner, Shared, outbox};
 use crate::protocol::sleep::fence_before_notify;
-use crate::pubsub::{Owner, PubSub, Shared};
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Parker, thread, wake_caught};
-use std::task::Waker;
+use crate::sync::{Arc, Ordering, thread};
 use std::time::{Duration, Instant};
 
 /// How long after the deadline a worker may take to finish the call or the slice that it is in.
@@ -22,55 +20,6 @@ pub struct ShutdownReport {
     pub undelivered: u64,
     /// Workers that were still in a callback when the call gave up waiting. They end when it returns.
     pub running: usize,
-}
-
-/// What is known of an engine's end.
-#[derive(Debug)]
-pub(crate) struct Ending {
-    state: Mutex<State>,
-    undelivered: AtomicU64,
-}
-
-#[derive(Debug)]
-struct State {
-    deadline: Option<Instant>,
-    ended: usize,
-    waiting: Vec<Waker>,
-}
-
-impl Ending {
-    pub(crate) fn new() -> Self {
-        let state = State { deadline: None, ended: 0, waiting: Vec::new() };
-        Ending { state: Mutex::new(state), undelivered: AtomicU64::new(0) }
-    }
-
-    /// For a worker: it has ended, and left so many broadcasts.
-    pub(crate) fn worker_ended(&self, undelivered: u64) {
-        self.undelivered.fetch_add(undelivered, Ordering::Relaxed);
-        let waiting = {
-            let mut state = self.state.lock();
-            state.ended += 1;
-            std::mem::take(&mut state.waiting)
-        };
-        waiting.into_iter().for_each(wake_caught);
-    }
-
-    /// Waits until all workers have ended, until then at most. Returns how many have not.
-    fn wait(&self, workers: usize, deadline: Option<Instant>) -> usize {
-        let parker = Parker::new();
-        loop {
-            {
-                let mut state = self.state.lock();
-                if state.ended == workers {
-                    return 0;
-                }
-                state.waiting.push(Waker::from(parker.clone()));
-            }
-            if !parker.wait(deadline) {
-                return workers - self.state.lock().ended;
-            }
-        }
-    }
 }
 
 impl Shared {
@@ -100,26 +49,11 @@ impl Shared {
     }
 }
 
-impl PubSub {
-    /// Shuts the engine down. Calls from outside get `Closed` at once; handlers may publish until everything accepted
-    /// has been delivered, or until `deadline` has passed. Then every subscriber is closed with
-    /// [`CloseReason::Shutdown`](crate::CloseReason): what is in a mailbox can still be read. Waits for the workers to
-    /// end: past the deadline, for a second at most.
-    ///
-    /// # Errors
-    ///
-    /// On a worker's thread it only starts the shutdown, and returns [`BroadcastError::OnWorker`].
-    pub fn shutdown(&self, deadline: Duration) -> Result<ShutdownReport, BroadcastError> {
-        let deadline = Instant::now().checked_add(deadline);
-        self.owner.shut_down(deadline).ok_or(BroadcastError::OnWorker)
-    }
-}
-
 impl Owner {
-    fn shut_down(&self, deadline: Option<Instant>) -> Option<ShutdownReport> {
+    pub(crate) fn shut_down(&self, deadline: Option<Instant>) -> Option<ShutdownReport> {
         let engine = &self.engine;
         engine.begin_to_close(deadline);
-        if crate::engine::outbox::on_worker() {
+        if outbox::on_worker() {
             if let Some(link) = engine.link.clone() {
                 // It waits for its threads, which a worker must not. Without a thread it ends with the process.
                 let _ = thread::Builder::new().spawn(move || link.stop());
@@ -154,7 +88,7 @@ impl Drop for Owner {
 }
 
 /// Ends an engine that could not start all its workers.
-pub(crate) fn abandon(engine: &Arc<Shared>, threads: Vec<thread::JoinHandle<()>>) {
+pub(super) fn abandon(engine: &Arc<Shared>, threads: Vec<thread::JoinHandle<()>>) {
     engine.gate.close();
     engine.gate.finish();
     engine.wake_all();

@@ -1,6 +1,6 @@
 //! Counters and depths.
 
-use crate::pubsub::Shared;
+use super::Shared;
 use crate::sync::{AtomicU64, Ordering};
 
 /// What an engine has done, and what waits in it. Read without stopping anything: the numbers are of about one moment.

@@ -1,7 +1,7 @@
 //! Messages taken from a mailbox: owned as numbers, turned into messages one by one or lent.
 
-use super::body::{Message, References};
-use super::slab::ReleaseCache;
+use super::body::Message;
+use super::references::{References, ReleaseCache};
 use std::mem::ManuallyDrop;
 
 /// Up to `N` messages that were taken together. What is not used is given back.

@@ -1,6 +1,7 @@
 //! The message itself: one word that points to a cell of the slab.
 
 use super::payload::{EncodeError, Payload};
+use super::references::{References, release};
 use super::slab::{self, CellRef, Content};
 use crate::protocol::refs::BIAS;
 use std::any::Any;
@@ -207,44 +208,5 @@ impl Drop for Bias {
     fn drop(&mut self) {
         // SAFETY: the whole bias of this worker is ours, and given back once.
         unsafe { release(self.cell, BIAS) };
-    }
-}
-
-/// References of one message, given back when dropped. Dropping the last drops the payload, which may run code of
-/// users.
-#[derive(Debug)]
-pub(crate) struct References {
-    cell: CellRef,
-    count: u64,
-}
-
-impl References {
-    /// References that came out of mailboxes as numbers.
-    ///
-    /// # Safety
-    ///
-    /// They must be the caller's.
-    pub(crate) unsafe fn from_handle(handle: u32, count: u64) -> Self {
-        // SAFETY: the caller's promise: a reference keeps the cell in use.
-        References { cell: unsafe { CellRef::from_handle(handle) }, count }
-    }
-}
-
-impl Drop for References {
-    fn drop(&mut self) {
-        // SAFETY: they are ours: the promise of whoever made this.
-        unsafe { release(self.cell, self.count) };
-    }
-}
-
-/// Gives references back.
-///
-/// # Safety
-///
-/// They must be the caller's.
-unsafe fn release(cell: CellRef, count: u64) {
-    if cell.refs().sub(count) {
-        // SAFETY: the count is zero: nobody has it any more, and this is the one who brought it there.
-        unsafe { slab::free(cell) };
     }
 }

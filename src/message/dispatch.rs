@@ -1,7 +1,7 @@
 //! Custom dispatch: a broadcast that decides for each subscription.
 
-use crate::engine::worker::members::Metadata;
-use crate::message::Message;
+use super::body::Message;
+use crate::sync::Arc;
 use std::any::Any;
 
 /// Decides, for each subscription of a broadcast's topic, what becomes of the message there.
@@ -47,3 +47,6 @@ impl<'a> SubscriptionRef<'a> {
         self.metadata.and_then(|metadata| metadata.downcast_ref())
     }
 }
+
+/// What a subscriber attaches to a subscription, for dispatchers.
+pub type Metadata = Arc<dyn Any + Send + Sync>;

@@ -15,12 +15,11 @@
 //!
 //! Trusted, not modelled: the chains. The counts are modelled in `loom-tests/tests/refs.rs`.
 
-use super::body::References;
 use super::dispatch::Dispatcher;
 use super::payload::{Event, Payload};
 use crate::protocol::refs::Refs;
 use crate::sync::{Arc, AtomicPtr, AtomicU32, Mutex, Ordering, UnsafeCell, prefetch};
-use crate::topic::Entry;
+use crate::topic::table::Entry;
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::any::Any;
 use std::cell::RefCell;
@@ -270,61 +269,4 @@ pub(super) unsafe fn free(cell: CellRef) {
         give_chain(chain);
     }
     drop(content);
-}
-
-/// Gives back, in bulk, references that a reader has read: a direct-mapped cache of counts.
-///
-/// A reader of many mailboxes reads the same few messages over and over; one operation for many of them is what lets
-/// two readers take in a hundred million messages a second. Whoever owns the cache empties it before waiting.
-pub(crate) struct ReleaseCache {
-    entries: [(u32, u32); CACHED],
-    used: bool,
-}
-
-const CACHED: usize = 64;
-
-impl ReleaseCache {
-    pub(crate) const fn new() -> Self {
-        ReleaseCache { entries: [(0, 0); CACHED], used: false }
-    }
-
-    /// Gives back one reference, now or later.
-    ///
-    /// # Safety
-    ///
-    /// The reference must be the caller's.
-    #[inline]
-    pub(crate) unsafe fn release(&mut self, handle: u32) {
-        self.used = true;
-        let entry = &mut self.entries[handle as usize % CACHED];
-        if entry.0 == handle && entry.1 != 0 {
-            entry.1 += 1;
-            return;
-        }
-        let (old, count) = std::mem::replace(entry, (handle, 1));
-        if count != 0 {
-            // SAFETY: the entry's references were given to us, and are given back once.
-            drop(unsafe { References::from_handle(old, u64::from(count)) });
-        }
-    }
-
-    /// Gives back everything.
-    pub(crate) fn flush(&mut self) {
-        if !std::mem::replace(&mut self.used, false) {
-            return;
-        }
-        for entry in &mut self.entries {
-            let (handle, count) = std::mem::take(entry);
-            if count != 0 {
-                // SAFETY: as in `release`.
-                drop(unsafe { References::from_handle(handle, u64::from(count)) });
-            }
-        }
-    }
-}
-
-impl Drop for ReleaseCache {
-    fn drop(&mut self) {
-        self.flush();
-    }
 }

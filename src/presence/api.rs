@@ -9,7 +9,7 @@ use super::map::room::{self, Room, Waiter, hash_of};
 use super::sealer;
 use super::start::{Builder, Handle, Shared, Stats};
 use crate::engine::error::{SubscribeError, TopicError};
-use crate::subscriber::Control;
+use crate::subscriber::control::Control;
 use crate::sync::Arc;
 use serde::Serialize;
 use std::fmt;

@@ -2,7 +2,7 @@
 
 use super::map::entries::{Entry, Snapshot};
 use super::{Meta, Metas};
-use crate::message::Payload;
+use crate::message::payload::Payload;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use std::collections::HashMap;

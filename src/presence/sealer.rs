@@ -17,7 +17,7 @@ use super::map::room::{Epoch, Room, Scope, Sealing, Waiter, Wanted};
 use super::map::signal::{KEPT, SHARDS};
 use super::replication::Replication;
 use super::start::Shared;
-use crate::engine::publish::ForClients;
+use crate::message::attachment::ForClients;
 use crate::pool::Pool;
 use crate::sync::{Arc, Mutex, Ordering, Parker, prefetch};
 use std::cell::Cell;

@@ -1,43 +1,26 @@
 //! The engine as it is embedded: [`PubSub`], [`Topic`] handles, broadcasts.
 
-use crate::cluster::{ClusterStats, Link, To};
-use crate::engine::config::{Builder, Config};
+pub mod builder;
+pub mod topic;
+
+use self::builder::Builder;
+use self::topic::Topic;
+use crate::cluster::link::{ClusterStats, To};
+use crate::engine::config::Config;
 use crate::engine::error::{BroadcastError, ConfigError, TopicError};
-use crate::engine::publish::{self, Outcome};
-use crate::engine::shutdown::{self, Ending};
+use crate::engine::outcome::Outcome;
+use crate::engine::shutdown::ShutdownReport;
 use crate::engine::stats::Stats;
 use crate::engine::worker::barrier::Barrier;
-use crate::engine::worker::{Item, SubscriberId, Worker};
+use crate::engine::worker::item::Item;
+use crate::engine::worker::places::SubscriberId;
+use crate::engine::{Owner, Shared, outbox, publish};
 use crate::message::dispatch::Dispatcher;
-use crate::message::{Event, Payload};
-use crate::protocol::gate::Gate;
+use crate::message::payload::{Event, Payload};
 use crate::protocol::sleep::fence_before_notify;
-use crate::protocol::topic_lifecycle;
-use crate::subscriber::SubscriberBuilder;
-use crate::sync::{Arc, Mutex, Parker, Weak, thread};
-use crate::topic::{Entry, Table};
-use std::time::Instant;
-
-/// What all handles of an engine share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) topics: Table,
-    pub(crate) workers: Box<[Worker]>,
-    pub(crate) gate: Gate,
-    pub(crate) ending: Ending,
-    /// To other nodes.
-    pub(crate) link: Option<Arc<Link>>,
-    /// The handle that keeps the engine running, for handlers that ask for it.
-    owner: Mutex<Weak<Owner>>,
-}
-
-/// Keeps the engine running. Its drop shuts the engine down.
-#[derive(Debug)]
-pub(crate) struct Owner {
-    pub(crate) engine: Arc<Shared>,
-    pub(crate) threads: Mutex<Vec<thread::JoinHandle<()>>>,
-}
+use crate::subscriber::builder::SubscriberBuilder;
+use crate::sync::{Arc, Parker};
+use std::time::{Duration, Instant};
 
 /// A fan-out engine. Handles are cheap to clone; when the last one is dropped the engine delivers what it has accepted
 /// and ends, as with [`shutdown`](PubSub::shutdown) without a deadline.
@@ -55,7 +38,7 @@ pub(crate) struct Owner {
 /// ([`Overflow`](crate::Overflow)). Nothing is kept for those who subscribe later.
 #[derive(Debug, Clone)]
 pub struct PubSub {
-    pub(crate) owner: Arc<Owner>,
+    owner: Arc<Owner>,
 }
 
 impl PubSub {
@@ -74,35 +57,7 @@ impl PubSub {
     }
 
     pub(crate) fn start(config: Config) -> Result<PubSub, ConfigError> {
-        let link = config.cluster.clone().map(|cluster| Link::new(cluster, &config.node));
-        let (entries, weight) = (config.inbox_entries_max, config.inbox_weight_max);
-        let engine = Arc::new(Shared {
-            topics: Table::new(),
-            workers: (0..config.workers).map(|index| Worker::new(index, entries, weight)).collect(),
-            gate: Gate::new(64),
-            ending: Ending::new(),
-            link,
-            owner: Mutex::new(Weak::new()),
-            config,
-        });
-        let mut threads = Vec::new();
-        for index in 0..engine.workers.len() {
-            match crate::engine::run::spawn(engine.clone(), index) {
-                Ok(thread) => threads.push(thread),
-                Err(error) => {
-                    // Those that run find the gate closed, and end.
-                    shutdown::abandon(&engine, threads);
-                    return Err(ConfigError::Spawn(error));
-                }
-            }
-        }
-        if let Some(Err(error)) = engine.link.as_ref().map(|link| link.start(&engine)) {
-            shutdown::abandon(&engine, threads);
-            return Err(ConfigError::Cluster(error));
-        }
-        let owner = Arc::new(Owner { engine: engine.clone(), threads: Mutex::new(threads) });
-        *engine.owner.lock() = Arc::downgrade(&owner);
-        Ok(PubSub { owner })
+        Owner::start(config).map(|owner| PubSub { owner })
     }
 
     pub(crate) fn upgrade(engine: &Arc<Shared>) -> Option<PubSub> {
@@ -124,10 +79,7 @@ impl PubSub {
     ///
     /// [`TopicError`]: the name is not within the limits.
     pub fn topic(&self, name: &str) -> Result<Topic, TopicError> {
-        let engine = self.engine().clone();
-        engine.config.check_topic(name)?;
-        let entry = engine.topics.begin_use(name, topic_lifecycle::State::add_handle, Arc::clone);
-        Ok(Topic { entry, engine })
+        Topic::new(self.engine(), name)
     }
 
     /// Broadcasts to every subscriber of a topic. Returns when the message is on its way to each worker that has some,
@@ -284,7 +236,7 @@ impl PubSub {
     /// worker's thread [`BroadcastError::OnWorker`], since it would wait for itself.
     pub fn flush(&self) -> Result<Instant, BroadcastError> {
         let engine = self.engine();
-        if crate::engine::outbox::on_worker() {
+        if outbox::on_worker() {
             return Err(BroadcastError::OnWorker);
         }
         let Some(pass) = engine.gate.enter(crate::sync::thread_hint::number()) else {
@@ -320,106 +272,21 @@ impl PubSub {
         }
     }
 
+    /// Shuts the engine down. Calls from outside get `Closed` at once; handlers may publish until everything accepted
+    /// has been delivered, or until `deadline` has passed. Then every subscriber is closed with
+    /// [`CloseReason::Shutdown`](crate::CloseReason): what is in a mailbox can still be read. Waits for the workers to
+    /// end: past the deadline, for a second at most.
+    ///
+    /// # Errors
+    ///
+    /// On a worker's thread it only starts the shutdown, and returns [`BroadcastError::OnWorker`].
+    pub fn shutdown(&self, deadline: Duration) -> Result<ShutdownReport, BroadcastError> {
+        let deadline = Instant::now().checked_add(deadline);
+        self.owner.shut_down(deadline).ok_or(BroadcastError::OnWorker)
+    }
+
     /// Counters and depths, as of now.
     pub fn stats(&self) -> Stats {
         Stats::of(self.engine())
-    }
-}
-
-/// A handle of a topic: broadcasts that look nothing up. It keeps the topic's entry, not the engine, alive.
-#[derive(Debug)]
-pub struct Topic {
-    entry: Arc<Entry>,
-    engine: Arc<Shared>,
-}
-
-impl Topic {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        self.entry.name()
-    }
-
-    pub(crate) fn entry(&self) -> &Arc<Entry> {
-        &self.entry
-    }
-
-    pub(crate) fn engine(&self) -> &Arc<Shared> {
-        &self.engine
-    }
-
-    /// As [`PubSub::broadcast`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    #[inline]
-    pub fn broadcast(&self, event: impl Into<Event>, payload: impl Into<Payload>) -> Result<Outcome, BroadcastError> {
-        // Before anything is converted: without members this is all there is to do.
-        if self.entry.state.workers() == 0 && self.engine.link.is_none() {
-            return self.engine.to_nobody();
-        }
-        self.engine.publish_to(&self.entry).everywhere().send(event.into(), payload.into())
-    }
-
-    /// As [`PubSub::broadcast_from`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn broadcast_from(
-        &self,
-        from: SubscriberId,
-        event: impl Into<Event>,
-        payload: impl Into<Payload>,
-    ) -> Result<Outcome, BroadcastError> {
-        self.engine.publish_to(&self.entry).everywhere().from(from).send(event.into(), payload.into())
-    }
-
-    /// As [`PubSub::try_broadcast`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn try_broadcast(
-        &self,
-        event: impl Into<Event>,
-        payload: impl Into<Payload>,
-    ) -> Result<Outcome, BroadcastError> {
-        self.engine.publish_to(&self.entry).everywhere().no_wait().send(event.into(), payload.into())
-    }
-
-    /// As [`PubSub::broadcast_with`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn broadcast_with(
-        &self,
-        dispatcher: std::sync::Arc<dyn Dispatcher>,
-        event: impl Into<Event>,
-        payload: impl Into<Payload>,
-    ) -> Result<Outcome, BroadcastError> {
-        self.engine.publish_to(&self.entry).dispatcher(dispatcher).send(event.into(), payload.into())
-    }
-
-    /// As [`PubSub::subscriber_count`].
-    pub fn subscriber_count(&self) -> usize {
-        self.entry.state.subscriptions() as usize
-    }
-}
-
-impl Clone for Topic {
-    fn clone(&self) -> Self {
-        let begun = self.entry.state.add_handle();
-        debug_assert!(begun, "a topic with a handle is not retired");
-        Topic { entry: self.entry.clone(), engine: self.engine.clone() }
-    }
-}
-
-impl Drop for Topic {
-    fn drop(&mut self) {
-        if self.entry.state.drop_handle() {
-            self.engine.topics.remove(&self.entry);
-        }
     }
 }

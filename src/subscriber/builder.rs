@@ -1,15 +1,17 @@
 //! Making subscribers.
 
+use super::conflate;
+use super::control::Control;
 use super::handler::{Handler, HandlerSubscriber};
 use super::mailbox::{Mailbox, Subscriber};
-use super::{Control, conflate};
-use crate::Message;
+use crate::engine::Shared;
 use crate::engine::contract::Overflow;
 use crate::engine::error::SubscribeError;
+use crate::engine::worker::item::Op;
 use crate::engine::worker::members::Place;
-use crate::engine::worker::{Op, SubscriberId};
+use crate::engine::worker::places::SubscriberId;
+use crate::message::body::Message;
 use crate::protocol::ring::{INLINE, Policy};
-use crate::pubsub::Shared;
 use crate::sync::{Arc, AtomicU32, Ordering, thread_hint};
 use std::hash::Hash;
 
@@ -93,7 +95,7 @@ impl SubscriberBuilder {
     /// [`RecvError::Lagged`](super::RecvError). The capacity is in keys.
     ///
     /// The key function runs on the worker; a panic in it closes this subscriber alone, with
-    /// [`CloseReason::Panicked`](super::CloseReason).
+    /// [`CloseReason::Panicked`](crate::CloseReason).
     ///
     /// # Errors
     ///

@@ -7,8 +7,8 @@
 
 use super::handler::{Context, Handler};
 use super::mailbox::TryRecvError;
-use crate::Message;
 use crate::engine::contract::CloseReason;
+use crate::message::body::Message;
 use crate::protocol::notify::{Notify, ended, fence_before_fire};
 use crate::protocol::ready::Group;
 use crate::sync::{Arc, AtomicU32, Mutex, Ordering, wake_caught};

@@ -1,14 +1,17 @@
 //! The control handle: what a subscriber is subscribed to, from any thread.
 
+use crate::engine::Shared;
 use crate::engine::contract::CloseReason;
 use crate::engine::error::SubscribeError;
-use crate::engine::worker::members::Metadata;
-use crate::engine::worker::{Op, SubscriberId, Worker};
+use crate::engine::worker::item::Op;
+use crate::engine::worker::places::SubscriberId;
+use crate::engine::worker::shared::Worker;
+use crate::message::dispatch::Metadata;
 use crate::protocol::sleep::fence_before_notify;
 use crate::protocol::topic_lifecycle::State;
-use crate::pubsub::{Shared, Topic};
+use crate::pubsub::topic::Topic;
 use crate::sync::Arc;
-use crate::topic::Entry;
+use crate::topic::table::Entry;
 use std::any::Any;
 
 /// Log entries after which a sleeping worker is woken to apply them.

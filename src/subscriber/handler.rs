@@ -4,13 +4,19 @@
 //! function on neighbouring state. A panic is caught: it ends that handler alone. One guard around a run of calls,
 //! resumed behind the one that panicked, costs next to nothing.
 
-use super::Control;
+use super::control::Control;
+use crate::engine::Shared;
+use crate::engine::contract::CloseReason;
 use crate::engine::error::{BroadcastError, SubscribeError};
-use crate::engine::publish::Outcome;
+use crate::engine::outcome::Outcome;
+use crate::engine::worker::handlers::{Handlers, NewHandler, Run};
+use crate::engine::worker::item::Op;
 use crate::engine::worker::members::Place;
-use crate::engine::worker::{Counters, Op, SubscriberId, Worker};
-use crate::message::{Event, Message, Payload};
-use crate::pubsub::{PubSub, Shared};
+use crate::engine::worker::places::SubscriberId;
+use crate::engine::worker::shared::{Counters, Worker};
+use crate::message::body::Message;
+use crate::message::payload::{Event, Payload};
+use crate::pubsub::PubSub;
 use crate::sync::Arc;
 use std::any::{Any, TypeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +33,7 @@ pub trait Handler: Send + 'static {
     fn on_message(&mut self, message: &Message, context: &mut Context<'_>);
 
     /// It has ended, for this reason, and is dropped next. Not called after a panic of its own.
-    fn on_close(&mut self, reason: super::CloseReason) {
+    fn on_close(&mut self, reason: CloseReason) {
         let _ = reason;
     }
 }
@@ -119,54 +125,6 @@ impl Context<'_> {
     }
 }
 
-/// A run of members of one kind, and the message for them.
-pub struct Run<'a> {
-    /// The engine.
-    pub engine: &'a Arc<Shared>,
-    /// The worker.
-    pub me: &'a Worker,
-    /// The kind of the members.
-    pub kind: u16,
-    /// Where they are.
-    pub places: &'a [u32],
-    /// What they get.
-    pub message: &'a Message,
-    /// Who is skipped.
-    pub skip: u32,
-}
-
-/// A slab of handlers of one type.
-pub trait Handlers: Send {
-    /// Calls each handler of the run. Returns how many calls returned.
-    fn run(&mut self, run: &Run<'_>) -> u64;
-    /// Closes and drops one.
-    fn remove(&mut self, index: u32, reason: super::CloseReason);
-    /// Closes and drops all.
-    fn end(&mut self, reason: super::CloseReason);
-    /// Itself, to be downcast.
-    fn as_any(&mut self) -> &mut dyn Any;
-}
-
-impl std::fmt::Debug for dyn Handlers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Handlers")
-    }
-}
-
-/// A handler on its way to its worker's slab.
-pub trait NewHandler: Send {
-    /// An empty slab for handlers of its type.
-    fn slab(&self) -> Box<dyn Handlers>;
-    /// Puts it into the slab of its type.
-    fn put(self: Box<Self>, slab: &mut dyn Handlers, index: u32);
-}
-
-impl std::fmt::Debug for dyn NewHandler {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("NewHandler")
-    }
-}
-
 /// A handler, and the generation of its place.
 pub struct New<H> {
     /// The handler.
@@ -226,13 +184,13 @@ impl<H: Handler> Slab<H> {
             handler.on_message(run.message, &mut context);
             *calls += 1;
             if std::mem::take(&mut context.close) {
-                self.end_one(run, index, super::CloseReason::Dropped);
+                self.end_one(run, index, CloseReason::Dropped);
             }
         }
     }
 
     /// Ends a handler from within a walk: it is dropped now, its subscriptions go with the log.
-    fn end_one(&mut self, run: &Run<'_>, index: u32, reason: super::CloseReason) {
+    fn end_one(&mut self, run: &Run<'_>, index: u32, reason: CloseReason) {
         let Some(slot) = self.slot(index) else { return };
         let generation = slot.generation;
         let Some(mut handler) = slot.handler.take() else { return };
@@ -244,7 +202,7 @@ impl<H: Handler> Slab<H> {
         drop(guard);
         // A panic in there is the handler's last.
         let _ = catch_unwind(AssertUnwindSafe(move || {
-            if reason != super::CloseReason::Panicked {
+            if reason != CloseReason::Panicked {
                 handler.on_close(reason);
             }
             drop(handler);
@@ -260,13 +218,13 @@ impl<H: Handler> Handlers for Slab<H> {
             let caught = catch_unwind(AssertUnwindSafe(|| self.call(run, &mut next, &mut calls)));
             if caught.is_err() {
                 Counters::add(&run.me.counters.panics, 1);
-                self.end_one(run, run.places[next - 1], super::CloseReason::Panicked);
+                self.end_one(run, run.places[next - 1], CloseReason::Panicked);
             }
         }
         calls
     }
 
-    fn remove(&mut self, index: u32, reason: super::CloseReason) {
+    fn remove(&mut self, index: u32, reason: CloseReason) {
         if let Some(mut handler) = self.slot(index).and_then(|slot| slot.handler.take()) {
             // A panic in there is the handler's last.
             let _ = catch_unwind(AssertUnwindSafe(move || {
@@ -276,7 +234,7 @@ impl<H: Handler> Handlers for Slab<H> {
         }
     }
 
-    fn end(&mut self, reason: super::CloseReason) {
+    fn end(&mut self, reason: CloseReason) {
         for index in 0..(self.0.len() * CHUNK) as u32 {
             self.remove(index, reason);
         }

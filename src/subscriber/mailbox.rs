@@ -3,11 +3,13 @@
 use super::conflate::Queue;
 use super::control::Control;
 use super::handler::HandlerSubscriber;
-use crate::Message;
 use crate::engine::contract::CloseReason;
 use crate::engine::error::SubscribeError;
-use crate::engine::worker::{Op, SubscriberId, Worker};
-use crate::message::Batch;
+use crate::engine::worker::item::Op;
+use crate::engine::worker::places::SubscriberId;
+use crate::engine::worker::shared::Worker;
+use crate::message::batch::Batch;
+use crate::message::body::Message;
 use crate::protocol::notify::{GONE, Notify, WAITED, ended};
 use crate::protocol::ready;
 use crate::protocol::ready::ReadyWord;

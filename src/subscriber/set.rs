@@ -4,13 +4,14 @@
 //! mailboxes that have something and not by those that are in the set. Messages are lent to the reader and given back
 //! in bulk, which is what makes reading through a set several times cheaper than through each mailbox's own `recv`.
 
-use super::mailbox::{BATCH, Lagged, Mailbox, TryRecvError};
-use crate::Message;
+use super::mailbox::{BATCH, Lagged, Mailbox, Subscriber, TryRecvError};
+use crate::engine::Shared;
 use crate::engine::contract::CloseReason;
-use crate::engine::worker::Op;
-use crate::message::{Batch, ReleaseCache};
+use crate::engine::worker::item::Op;
+use crate::message::batch::Batch;
+use crate::message::body::Message;
+use crate::message::references::ReleaseCache;
 use crate::protocol::ready::{GROUP, Group, SetWait, WORDS};
-use crate::pubsub::Shared;
 use crate::sync::{Arc, Parker};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -359,8 +360,8 @@ impl Drop for MailboxSet {
     }
 }
 
-impl From<super::Subscriber> for Mailbox {
-    fn from(subscriber: super::Subscriber) -> Self {
+impl From<Subscriber> for Mailbox {
+    fn from(subscriber: Subscriber) -> Self {
         subscriber.into_mailbox()
     }
 }

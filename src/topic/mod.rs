@@ -7,5 +7,4 @@ pub fn spread(topic: &str) -> u64 {
     hash ^ hash >> 32
 }
 
-mod table;
-pub use table::{Entry, Table};
+pub mod table;

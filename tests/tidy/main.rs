@@ -20,6 +20,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "src/sync/",
     "src/message/batch.rs",
     "src/message/body.rs",
+    "src/message/references.rs",
     "src/message/slab.rs",
     "src/subscriber/mailbox.rs",
     "src/protocol/ready.rs",

@@ -87,7 +87,7 @@ impl std::error::Error for DecodeError {}
 #[non_exhaustive]
 pub enum EncodeError {
     /// The payload has no JSON: its `Serialize` failed.
-    Payload(crate::EncodeError),
+    Payload(crate::message::payload::EncodeError),
     /// The payload claims to be JSON that is already encoded, and is empty or not UTF-8.
     NotJson,
     /// The payload is not a JSON object, which this message needs in this version.

@@ -1,9 +1,9 @@
 //! What the versions have in common: reading an envelope's fields, and writing frames from pieces.
 
 use super::{DEPTH_MAX, DecodeError, EncodeError, Field};
-use crate::Payload;
 use crate::channel::Scalar;
 use crate::channel::scalar::unescape;
+use crate::message::payload::Payload;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 

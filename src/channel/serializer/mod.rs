@@ -41,7 +41,7 @@ pub use v2::V2;
 pub use versions::Versions;
 
 use super::{Frame, Scalar};
-use crate::Payload;
+use crate::message::payload::Payload;
 
 /// How deep arrays and objects may lie in one another in a frame from a client, its envelope included: as deep as
 /// `serde_json` reads, so that whoever parses the payload can.

@@ -6,8 +6,8 @@
 
 use super::json::{self, Piece, any_json, join};
 use super::{DecodeError, EncodeError, Field, Incoming, Reply, Serializer};
-use crate::Payload;
 use crate::channel::{Frame, Scalar};
+use crate::message::payload::Payload;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;

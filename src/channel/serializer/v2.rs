@@ -14,8 +14,8 @@
 
 use super::json::{self, Piece, any_json, join, object};
 use super::{DecodeError, EncodeError, Field, Incoming, Reply, Serializer};
-use crate::Payload;
 use crate::channel::{Frame, Scalar};
+use crate::message::payload::Payload;
 use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;

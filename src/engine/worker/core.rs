@@ -15,18 +15,19 @@
 //!   nothing is popped.
 
 use super::barrier::Barrier;
+use super::handlers::{Handlers, NewHandler};
+use super::item::{Broadcast, Item, Op};
 use super::members::{Members, Place};
+use super::shared::{Counters, Worker};
 use super::task::{self, Task};
 use super::walk::{Afterwards, Deliver, Tally, Walker, Wide, ask_for_lines, hand_over};
-use super::{Broadcast, Counters, Item, Op, Worker};
-use crate::CloseReason;
-use crate::message::Bias;
+use crate::engine::Shared;
+use crate::engine::contract::CloseReason;
+use crate::message::body::Bias;
 use crate::protocol::control_log::LogReader;
 use crate::protocol::notify::Notify;
-use crate::pubsub::Shared;
-use crate::subscriber::handler::{Handlers, NewHandler};
 use crate::sync::Arc;
-use crate::topic::Entry;
+use crate::topic::table::Entry;
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};

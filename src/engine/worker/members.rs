@@ -19,15 +19,12 @@
 //! reasons.
 
 use super::segments::Segments;
+use crate::message::dispatch::Metadata;
 use crate::sync::{Arc, prefetch};
-use crate::topic::Entry;
-use std::any::Any;
+use crate::topic::table::Entry;
 
 /// No list, no record.
 const NONE: u32 = u32::MAX;
-
-/// What a subscriber attaches to a subscription, for dispatchers.
-pub type Metadata = Arc<dyn Any + Send + Sync>;
 
 /// Where a subscriber lies on its worker: its kind (0: mailboxes; others: a type of handlers) and its number there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -367,7 +364,7 @@ impl Directory {
 mod tests {
     use crate::engine::worker::members::*;
     use crate::protocol::topic_lifecycle::State;
-    use crate::topic::Table;
+    use crate::topic::table::Table;
     use std::collections::HashMap;
 
     /// Random joins and leaves against a plain map of counts, with every invariant checked on the way.

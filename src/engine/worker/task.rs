@@ -4,7 +4,7 @@
 //! the inbox, and where topics are busy with suspended walks it goes through the queue of each, as a barrier does;
 //! whoever takes it out of the last one runs it.
 
-use super::Counters;
+use super::shared::Counters;
 use crate::sync::{Arc, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

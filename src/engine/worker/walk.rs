@@ -9,16 +9,18 @@
 //! Not a reference is counted on the way: the deliveries are tallied and the message's count is settled once at the
 //! walk's end. Evicted messages are nearly always the same old one, so they are given back by runs.
 
-use super::Worker;
-use super::members::{List, Metadata, Place};
-use crate::CloseReason;
-use crate::message::dispatch::{Dispatch, SubscriptionRef};
-use crate::message::{Bias, References};
+use super::handlers::{Handlers, Run};
+use super::item::Op;
+use super::members::{List, Place};
+use super::shared::{Counters, Worker};
+use crate::engine::Shared;
+use crate::engine::contract::CloseReason;
+use crate::message::body::Bias;
+use crate::message::dispatch::{Dispatch, Metadata, SubscriptionRef};
+use crate::message::references::References;
 use crate::protocol::notify::{ARMED, ENDED, GONE, Notify, fence_before_fire};
 use crate::protocol::ready::Gather;
 use crate::protocol::ring::{Delivery, INLINE, Line, Policy};
-use crate::pubsub::Shared;
-use crate::subscriber::handler::{Handlers, Run};
 use crate::sync::{Arc, AtomicU32, Ordering, prefetch, wake_caught};
 use smallvec::SmallVec;
 use std::cell::Cell;
@@ -245,7 +247,7 @@ impl Deliver<'_> {
         places: &[u32],
         handlers: &mut [Option<Box<dyn Handlers>>],
         skip: u32,
-        replaced: Option<&crate::Message>,
+        replaced: Option<&crate::message::body::Message>,
     ) -> Tally {
         let Some(slab) = &mut handlers[kind as usize] else { return Tally::default() };
         let message = replaced.unwrap_or(self.message.message());
@@ -316,7 +318,7 @@ impl Deliver<'_> {
     #[cold]
     fn refused(&mut self, place: u32, line: &Line) {
         let cold = self.me.cold(place);
-        super::Counters::add(&cold.refused, 1);
+        Counters::add(&cold.refused, 1);
         if line.policy() == Policy::Close {
             let notify = Notify { flags: &line.flags, waker: &cold.waker };
             self.walker.wakers.extend(notify.end(CloseReason::Overflow as u32));
@@ -329,7 +331,7 @@ impl Deliver<'_> {
             let mut guard = self.me.lane.log.lock();
             let generation = guard.state().generation(place);
             if guard.state().close(place, generation, reason) {
-                guard.append(super::Op::End { place, reason });
+                guard.append(Op::End { place, reason });
             }
         }
     }
@@ -367,7 +369,7 @@ impl Deliver<'_> {
             let subscription = SubscriptionRef::new(list.metadata(position + i));
             let decide = || dispatcher.dispatch(message.message(), &subscription);
             let dispatch = catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|_| {
-                super::Counters::add(&self.me.counters.panics, 1);
+                Counters::add(&self.me.counters.panics, 1);
                 Dispatch::Skip
             });
             tally += match (dispatch, list.kind()) {
@@ -382,7 +384,7 @@ impl Deliver<'_> {
     }
 
     /// Puts another message than the broadcast one into a mailbox. Its reference is not one of the broadcast's.
-    fn replaced(&mut self, place: u32, other: crate::Message) -> Tally {
+    fn replaced(&mut self, place: u32, other: crate::message::body::Message) -> Tally {
         let handle = other.into_handle();
         let tally = self.mailboxes(&[place], handle, u32::MAX);
         if tally.references == 0 {

@@ -16,12 +16,13 @@ mod reactor;
 pub use options::{Options, SlowClient};
 pub use raw::{Echo, RawOut, RawSocket};
 
+use crate::Wait;
 use crate::channel::{Accepted, ConnectError, Endpoint};
 use crate::engine::outbox;
 use crate::engine::worker::poll;
 use crate::net::http::{Request, Response, UpgradeError};
+use crate::pubsub::PubSub;
 use crate::sync::{Arc, AtomicU32, AtomicU64, Condvar, Mutex, Ordering};
-use crate::{PubSub, Wait};
 use reactor::NetReactor;
 use std::fmt;
 use std::io;

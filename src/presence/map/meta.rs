@@ -4,7 +4,7 @@
 //! lies in front of it, and the ref at a place that does not vary, so neither needs memory of its own.
 
 #[cfg(not(fanfare_loom))]
-use crate::message::ParseError;
+use crate::message::payload::ParseError;
 use crate::sync::{OnceLock, Text, unique_number};
 use serde::Serialize;
 #[cfg(not(fanfare_loom))]

@@ -1,0 +1,115 @@
+//! Handles of topics.
+
+use crate::engine::Shared;
+use crate::engine::error::{BroadcastError, TopicError};
+use crate::engine::outcome::Outcome;
+use crate::engine::worker::places::SubscriberId;
+use crate::message::dispatch::Dispatcher;
+use crate::message::payload::{Event, Payload};
+use crate::protocol::topic_lifecycle::State;
+use crate::sync::Arc;
+use crate::topic::table::Entry;
+
+/// A handle of a topic: broadcasts that look nothing up. It keeps the topic's entry, not the engine, alive.
+#[derive(Debug)]
+pub struct Topic {
+    entry: Arc<Entry>,
+    engine: Arc<Shared>,
+}
+
+impl Topic {
+    pub(super) fn new(engine: &Arc<Shared>, name: &str) -> Result<Topic, TopicError> {
+        engine.config.check_topic(name)?;
+        let entry = engine.topics.begin_use(name, State::add_handle, Arc::clone);
+        Ok(Topic { entry, engine: engine.clone() })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.entry.name()
+    }
+
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Shared> {
+        &self.engine
+    }
+
+    /// As [`PubSub::broadcast`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn broadcast(&self, event: impl Into<Event>, payload: impl Into<Payload>) -> Result<Outcome, BroadcastError> {
+        // Before anything is converted: without members this is all there is to do.
+        if self.entry.state.workers() == 0 && self.engine.link.is_none() {
+            return self.engine.to_nobody();
+        }
+        self.engine.publish_to(&self.entry).everywhere().send(event.into(), payload.into())
+    }
+
+    /// As [`PubSub::broadcast_from`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn broadcast_from(
+        &self,
+        from: SubscriberId,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        self.engine.publish_to(&self.entry).everywhere().from(from).send(event.into(), payload.into())
+    }
+
+    /// As [`PubSub::try_broadcast`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_broadcast(
+        &self,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        self.engine.publish_to(&self.entry).everywhere().no_wait().send(event.into(), payload.into())
+    }
+
+    /// As [`PubSub::broadcast_with`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn broadcast_with(
+        &self,
+        dispatcher: std::sync::Arc<dyn Dispatcher>,
+        event: impl Into<Event>,
+        payload: impl Into<Payload>,
+    ) -> Result<Outcome, BroadcastError> {
+        self.engine.publish_to(&self.entry).dispatcher(dispatcher).send(event.into(), payload.into())
+    }
+
+    /// As [`PubSub::subscriber_count`].
+    pub fn subscriber_count(&self) -> usize {
+        self.entry.state.subscriptions() as usize
+    }
+}
+
+impl Clone for Topic {
+    fn clone(&self) -> Self {
+        let begun = self.entry.state.add_handle();
+        debug_assert!(begun, "a topic with a handle is not retired");
+        Topic { entry: self.entry.clone(), engine: self.engine.clone() }
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        if self.entry.state.drop_handle() {
+            self.engine.topics.remove(&self.entry);
+        }
+    }
+}
