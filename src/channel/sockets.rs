@@ -15,7 +15,7 @@ use super::fastlane::Encoded;
 use super::guarded::discard;
 use super::machine::Machine;
 use super::{Close, Frame};
-use crate::engine::Shared;
+use crate::engine::Engine;
 use crate::engine::outcome::TaskError;
 use crate::message::payload::Payload;
 use crate::protocol::gate;
@@ -106,7 +106,7 @@ impl From<TaskError> for PostError {
 /// Where a connection is.
 #[derive(Debug, Clone)]
 pub(super) struct Address {
-    engine: Arc<Shared>,
+    engine: Arc<Engine>,
     worker: usize,
     key: u64,
 }
@@ -174,7 +174,7 @@ impl Address {
 
 /// Puts a new connection into the registry of this thread, a worker's. `make` is given its address. One that is closed
 /// at once does not stay.
-pub(super) fn insert(engine: &Arc<Shared>, worker: usize, make: impl FnOnce(Address) -> Box<Machine>) -> u64 {
+pub(super) fn insert(engine: &Arc<Engine>, worker: usize, make: impl FnOnce(Address) -> Box<Machine>) -> u64 {
     let (key, gone) = MACHINES.with_borrow_mut(|Registry(machines)| {
         let key =
             machines.insert_with_key(|key| make(Address { engine: engine.clone(), worker, key: key.data().as_ffi() }));

@@ -31,12 +31,12 @@ pub struct HubNode {
 /// Keeps the thread running. Its drop ends it.
 #[derive(Debug)]
 struct Owner {
-    shared: Arc<Shared>,
+    shared: Arc<HubState>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct HubState {
     state: Mutex<State>,
     /// Told of every change that somebody may wait for: there is something to deliver, it is delivered, a buffer is
     /// empty.
@@ -103,8 +103,11 @@ impl Hub {
     /// If that is over [`PAYLOAD_BYTES_MAX`].
     pub fn with_payload_bytes_max(bytes: usize) -> io::Result<Hub> {
         assert!(bytes <= PAYLOAD_BYTES_MAX, "no transport takes payloads of {bytes} bytes");
-        let shared =
-            Arc::new(Shared { state: Mutex::new(State::default()), changed: Condvar::new(), payload_bytes_max: bytes });
+        let shared = Arc::new(HubState {
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+            payload_bytes_max: bytes,
+        });
         let of_thread = shared.clone();
         let thread = thread::Builder::new().name("fanfare-hub".to_owned()).spawn(move || of_thread.deliver())?;
         Ok(Hub { owner: Arc::new(Owner { shared, thread: Some(thread) }) })
@@ -317,7 +320,7 @@ impl Drop for Owner {
     }
 }
 
-impl Shared {
+impl HubState {
     fn wait(&self, state: &mut MutexGuard<'_, State>, mut until: impl FnMut(&State) -> bool) {
         while !until(state) {
             self.changed.wait(state);

@@ -24,7 +24,7 @@
 
 use super::wire::{self, Body, HEAD_BYTES, Packet, Record, Sender, WireError};
 use super::{Cluster, Health, LANES, Receiver, StartError, Taken};
-use crate::engine::Shared;
+use crate::engine::Engine;
 use crate::engine::outcome::Outcome;
 use crate::message::attachment::ForClients;
 use crate::message::payload::Payload;
@@ -135,7 +135,7 @@ pub(crate) struct Link {
     counters: Counters,
     /// Who takes gossip of presences.
     gossip: Mutex<Option<Arc<Gossip>>>,
-    engine: OnceLock<Weak<Shared>>,
+    engine: OnceLock<Weak<Engine>>,
     is_name_taken: AtomicBool,
     sending: Mutex<Option<thread::JoinHandle<()>>>,
     delivering: Mutex<Option<thread::JoinHandle<()>>>,
@@ -194,7 +194,7 @@ impl Link {
     }
 
     /// Starts its threads and the cluster, for an engine.
-    pub(crate) fn start(self: &Arc<Self>, engine: &Arc<Shared>) -> Result<(), StartError> {
+    pub(crate) fn start(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<(), StartError> {
         let _ = self.engine.set(Arc::downgrade(engine));
         let start = || -> std::io::Result<()> {
             let spawn =

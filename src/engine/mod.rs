@@ -26,7 +26,7 @@ use crate::topic::table::Table;
 
 /// What all handles of an engine share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) topics: Table,
     pub(crate) workers: Box<[Worker]>,
@@ -41,7 +41,7 @@ pub(crate) struct Shared {
 /// Keeps the engine running. Its drop shuts the engine down.
 #[derive(Debug)]
 pub(crate) struct Owner {
-    pub(crate) engine: Arc<Shared>,
+    pub(crate) engine: Arc<Engine>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
@@ -54,7 +54,7 @@ impl Owner {
     pub(crate) fn start(config: Config) -> Result<Arc<Owner>, ConfigError> {
         let link = config.cluster.clone().map(|cluster| Link::new(cluster, &config.node));
         let (entries, weight) = (config.inbox_entries_max, config.inbox_weight_max);
-        let engine = Arc::new(Shared {
+        let engine = Arc::new(Engine {
             topics: Table::new(),
             workers: (0..config.workers).map(|index| Worker::new(index, entries, weight)).collect(),
             gate: Gate::new(64),

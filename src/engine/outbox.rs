@@ -5,7 +5,7 @@
 //! outbox, which is flushed in order before anything newer. When the outbox is full the call is refused, before
 //! anybody has received it.
 
-use super::Shared;
+use super::Engine;
 use super::worker::item::Item;
 use super::worker::shared::Worker;
 use crate::sync::Arc;
@@ -21,7 +21,7 @@ thread_local! {
 
 /// A worker's thread.
 struct Local {
-    engine: Arc<Shared>,
+    engine: Arc<Engine>,
     worker: usize,
     waiting: VecDeque<Waiting>,
     /// The worker ends: nothing more is taken, though its subscribers' last callbacks still run here.
@@ -29,7 +29,7 @@ struct Local {
 }
 
 struct Waiting {
-    engine: Arc<Shared>,
+    engine: Arc<Engine>,
     worker: usize,
     item: Item,
     weight: u32,
@@ -40,7 +40,7 @@ struct Waiting {
 /// A call through the gate of another engine, ended when dropped.
 pub struct HeldPass {
     /// The engine.
-    pub engine: Arc<Shared>,
+    pub engine: Arc<Engine>,
     /// What it came in with.
     pub hint: usize,
 }
@@ -52,12 +52,12 @@ impl Drop for HeldPass {
 }
 
 /// Makes the calling thread a worker's.
-pub fn enter(engine: Arc<Shared>, worker: usize) {
+pub fn enter(engine: Arc<Engine>, worker: usize) {
     LOCAL.with(|local| *local.borrow_mut() = Some(Local { engine, worker, waiting: VecDeque::new(), ended: false }));
 }
 
 /// The worker of that engine whose thread this is.
-pub fn worker_of(engine: &Arc<Shared>) -> Option<usize> {
+pub fn worker_of(engine: &Arc<Engine>) -> Option<usize> {
     LOCAL
         .try_with(|local| {
             local.borrow().as_ref().filter(|local| Arc::ptr_eq(&local.engine, engine)).map(|local| local.worker)
@@ -72,7 +72,7 @@ pub fn on_worker() -> bool {
 }
 
 /// Whether `targets` more entries could be taken, in an inbox or in the outbox.
-pub fn has_room(engine: &Arc<Shared>, targets: u64, weight: u32) -> bool {
+pub fn has_room(engine: &Arc<Engine>, targets: u64, weight: u32) -> bool {
     LOCAL.with_borrow(|local| {
         let Some(local) = local else { return false };
         if local.ended {
@@ -84,19 +84,19 @@ pub fn has_room(engine: &Arc<Shared>, targets: u64, weight: u32) -> bool {
     })
 }
 
-fn fits(local: &Local, engine: &Arc<Shared>, worker: &Worker, weight: u32) -> bool {
+fn fits(local: &Local, engine: &Arc<Engine>, worker: &Worker, weight: u32) -> bool {
     worker.lane.inbox.has_room(weight) && !local.is_waiting(engine, worker.index)
 }
 
 impl Local {
-    fn is_waiting(&self, engine: &Arc<Shared>, worker: usize) -> bool {
+    fn is_waiting(&self, engine: &Arc<Engine>, worker: usize) -> bool {
         !self.waiting.is_empty()
             && self.waiting.iter().any(|waiting| waiting.worker == worker && Arc::ptr_eq(&waiting.engine, engine))
     }
 }
 
 /// Pushes an entry, or keeps it in the outbox, and with it the call's pass if it needs one.
-pub fn push(engine: &Arc<Shared>, worker: usize, item: Item, weight: u32, pass: Option<Arc<HeldPass>>) {
+pub fn push(engine: &Arc<Engine>, worker: usize, item: Item, weight: u32, pass: Option<Arc<HeldPass>>) {
     LOCAL.with_borrow_mut(|local| {
         let local = local.as_mut().expect("called on a worker's thread");
         let item = if local.is_waiting(engine, worker) {
@@ -113,8 +113,8 @@ pub fn push(engine: &Arc<Shared>, worker: usize, item: Item, weight: u32, pass: 
 
 /// Pushes what waits and now fits, keeping the order for each inbox. Returns whether nothing waits any more.
 pub fn flush() -> bool {
-    let mut blocked: Vec<(*const Shared, usize)> = Vec::new();
-    let mut pushed: Vec<(Arc<Shared>, usize)> = Vec::new();
+    let mut blocked: Vec<(*const Engine, usize)> = Vec::new();
+    let mut pushed: Vec<(Arc<Engine>, usize)> = Vec::new();
     let empty = LOCAL.with_borrow_mut(|local| {
         let Some(local) = local else { return true };
         if local.waiting.is_empty() {
@@ -153,7 +153,7 @@ pub fn flush() -> bool {
 /// Registers `waker` with every inbox that something waits for. The caller must flush once more before it sleeps.
 pub fn register(waker: &std::task::Waker) {
     LOCAL.with_borrow(|local| {
-        let mut seen: Vec<(*const Shared, usize)> = Vec::new();
+        let mut seen: Vec<(*const Engine, usize)> = Vec::new();
         for waiting in local.iter().flat_map(|local| &local.waiting) {
             let target = (Arc::as_ptr(&waiting.engine), waiting.worker);
             if !seen.contains(&target) {

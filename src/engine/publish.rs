@@ -12,7 +12,7 @@ use super::worker::places::SubscriberId;
 use super::worker::shared::{Counters, Worker};
 use super::worker::task::Task;
 use super::worker::walk::Afterwards;
-use super::{Shared, outbox};
+use super::{Engine, outbox};
 use crate::cluster::link::{Link, RECORD_BYTES_MAX, To, lane_of};
 use crate::message::attachment::Attachment;
 use crate::message::body::{Bias, Message};
@@ -27,7 +27,7 @@ use crate::topic::table::Entry;
 
 /// A broadcast that is being decided. Built up and sent in one expression.
 pub(crate) struct Publish<'a> {
-    engine: &'a Arc<Shared>,
+    engine: &'a Arc<Engine>,
     topic: Name<'a>,
     from: Option<SubscriberId>,
     dispatcher: Option<Arc<dyn Dispatcher>>,
@@ -42,7 +42,7 @@ enum Name<'a> {
     Entry(&'a Arc<Entry>),
 }
 
-impl Shared {
+impl Engine {
     /// What a broadcast comes to when its topic has no members.
     #[inline]
     pub(crate) fn to_nobody(&self) -> Result<Outcome, BroadcastError> {
@@ -61,7 +61,7 @@ impl Shared {
 }
 
 impl<'a> Publish<'a> {
-    fn new(engine: &'a Arc<Shared>, topic: Name<'a>) -> Self {
+    fn new(engine: &'a Arc<Engine>, topic: Name<'a>) -> Self {
         let (from, dispatcher, attachment) = (None, None, None);
         Publish { engine, topic, from, dispatcher, attachment, wait: true, everywhere: false }
     }
@@ -188,7 +188,7 @@ fn entry_for(worker: &Worker, message: Bias, from: Option<SubscriberId>, weight:
 }
 
 fn send_by_inbox(
-    engine: &Arc<Shared>,
+    engine: &Arc<Engine>,
     targets: u64,
     weight: u32,
     content: Content,
@@ -222,7 +222,7 @@ pub(crate) const IN_PLACE_MEMBERS_MAX: u64 = SLICE as u64;
 /// Whether it is worth trying to deliver to so many members in place: all their workers seem to idle, and it costs the
 /// publisher no more than handing the broadcast to them would.
 #[inline]
-fn is_cheap_in_place(engine: &Shared, targets: u64, members: u64) -> bool {
+fn is_cheap_in_place(engine: &Engine, targets: u64, members: u64) -> bool {
     if members > engine.config.in_place.unwrap_or(IN_PLACE_MEMBERS_MAX) {
         return false;
     }
@@ -238,7 +238,7 @@ fn is_cheap_in_place(engine: &Shared, targets: u64, members: u64) -> bool {
 
 /// In place if all workers idle, by their inboxes otherwise.
 fn send_in_place(
-    engine: &Arc<Shared>,
+    engine: &Arc<Engine>,
     targets: u64,
     members: u64,
     weight: u32,
@@ -287,7 +287,7 @@ fn send_in_place(
     Ok(Outcome::Sent)
 }
 
-impl Shared {
+impl Engine {
     /// Runs `task` on a worker's thread, behind the delivery of everything that this thread has published before.
     ///
     /// # Errors
@@ -324,7 +324,7 @@ impl Shared {
 /// What a call on a worker's own thread needs until its last entry is pushed: nothing on the engine's own worker; a
 /// pass on a worker of another engine, for which it is a call from outside. `None`: the engine is closed.
 #[expect(clippy::option_option, reason = "whether, and then what")]
-fn pass_on_worker(engine: &Arc<Shared>) -> Option<Option<Arc<outbox::HeldPass>>> {
+fn pass_on_worker(engine: &Arc<Engine>) -> Option<Option<Arc<outbox::HeldPass>>> {
     if outbox::worker_of(engine).is_some() {
         return (engine.gate.phase() != gate::CLOSED).then_some(None);
     }
@@ -335,7 +335,7 @@ fn pass_on_worker(engine: &Arc<Shared>) -> Option<Option<Arc<outbox::HeldPass>>>
 
 /// On a worker's own thread, which never waits: by the inboxes, or by the worker's outbox.
 fn send_from_worker(
-    engine: &Arc<Shared>,
+    engine: &Arc<Engine>,
     targets: u64,
     weight: u32,
     content: Content,

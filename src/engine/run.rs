@@ -9,7 +9,7 @@ use super::worker::core::Core;
 use super::worker::pin::pin;
 use super::worker::shared::Worker;
 use super::worker::walk::Afterwards;
-use super::{Shared, outbox};
+use super::{Engine, outbox};
 use crate::protocol::gate;
 use crate::protocol::sleep::{ParkSleeper, Sleeper, fence_before_notify};
 use crate::sync::{Arc, spin_loop, thread, wake_caught};
@@ -24,7 +24,7 @@ const CLOSING_POLL: Duration = Duration::from_millis(1);
 const SPINS: u32 = 64;
 
 /// Starts a worker, and waits until it can be woken.
-pub(crate) fn spawn(engine: Arc<Shared>, index: usize) -> io::Result<thread::JoinHandle<()>> {
+pub(crate) fn spawn(engine: Arc<Engine>, index: usize) -> io::Result<thread::JoinHandle<()>> {
     let (ready, started) = sync_channel(1);
     let name = format!("fanfare-{index}");
     let thread = thread::Builder::new().name(name).spawn(move || run(&engine, index, &ready))?;
@@ -35,7 +35,7 @@ pub(crate) fn spawn(engine: Arc<Shared>, index: usize) -> io::Result<thread::Joi
     }
 }
 
-fn run(engine: &Arc<Shared>, index: usize, ready: &SyncSender<io::Result<()>>) {
+fn run(engine: &Arc<Engine>, index: usize, ready: &SyncSender<io::Result<()>>) {
     let sleeper: io::Result<Box<dyn Sleeper>> = match engine.config.wait {
         Wait::Park => Ok(Box::new(ParkSleeper::new())),
         #[cfg(feature = "server")]
@@ -62,7 +62,7 @@ fn run(engine: &Arc<Shared>, index: usize, ready: &SyncSender<io::Result<()>>) {
 
 /// Wakes a worker as a publisher would: for when an inbox that its outbox waits for has room.
 struct WakeWorker {
-    engine: Arc<Shared>,
+    engine: Arc<Engine>,
     index: usize,
 }
 
@@ -74,7 +74,7 @@ impl Wake for WakeWorker {
 }
 
 struct Run<'a> {
-    engine: &'a Arc<Shared>,
+    engine: &'a Arc<Engine>,
     me: &'a Worker,
     sleeper: Box<dyn Sleeper>,
     afterwards: Afterwards,

@@ -4,7 +4,7 @@
 //! publish; when nothing is on its way any more, or at the deadline, the phase becomes `CLOSED`, and the workers end.
 //! It is the workers themselves that find out: whichever idles looks. The one who asked only waits.
 
-use super::{Owner, Shared, outbox};
+use super::{Engine, Owner, outbox};
 use crate::protocol::sleep::fence_before_notify;
 use crate::sync::{Arc, Ordering, thread};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ pub struct ShutdownReport {
     pub running: usize,
 }
 
-impl Shared {
+impl Engine {
     /// For a worker while the gate is closing: goes on to `CLOSED` if nothing is on its way any more, or it is late.
     pub(crate) fn try_finish(&self) {
         let late = self.ending.state.lock().deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -88,7 +88,7 @@ impl Drop for Owner {
 }
 
 /// Ends an engine that could not start all its workers.
-pub(super) fn abandon(engine: &Arc<Shared>, threads: Vec<thread::JoinHandle<()>>) {
+pub(super) fn abandon(engine: &Arc<Engine>, threads: Vec<thread::JoinHandle<()>>) {
     engine.gate.close();
     engine.gate.finish();
     engine.wake_all();

@@ -1,6 +1,6 @@
 //! Counters and depths.
 
-use super::Shared;
+use super::Engine;
 use crate::sync::{AtomicU64, Ordering};
 
 /// What an engine has done, and what waits in it. Read without stopping anything: the numbers are of about one moment.
@@ -49,7 +49,7 @@ pub struct WorkerStats {
 }
 
 impl Stats {
-    pub(crate) fn of(engine: &Shared) -> Stats {
+    pub(crate) fn of(engine: &Engine) -> Stats {
         let mut stats =
             Stats { published: engine.gate.published(), topics: engine.topics.len() as u64, ..Stats::default() };
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -14,7 +14,7 @@ use crate::engine::stats::Stats;
 use crate::engine::worker::barrier::Barrier;
 use crate::engine::worker::item::Item;
 use crate::engine::worker::places::SubscriberId;
-use crate::engine::{Owner, Shared, outbox, publish};
+use crate::engine::{Engine, Owner, outbox, publish};
 use crate::message::dispatch::Dispatcher;
 use crate::message::payload::{Event, Payload};
 use crate::protocol::sleep::fence_before_notify;
@@ -60,11 +60,11 @@ impl PubSub {
         Owner::start(config).map(|owner| PubSub { owner })
     }
 
-    pub(crate) fn upgrade(engine: &Arc<Shared>) -> Option<PubSub> {
+    pub(crate) fn upgrade(engine: &Arc<Engine>) -> Option<PubSub> {
         engine.owner.lock().upgrade().map(|owner| PubSub { owner })
     }
 
-    pub(crate) fn engine(&self) -> &Arc<Shared> {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.owner.engine
     }
 

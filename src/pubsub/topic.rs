@@ -1,6 +1,6 @@
 //! Handles of topics.
 
-use crate::engine::Shared;
+use crate::engine::Engine;
 use crate::engine::error::{BroadcastError, TopicError};
 use crate::engine::outcome::Outcome;
 use crate::engine::worker::places::SubscriberId;
@@ -14,11 +14,11 @@ use crate::topic::table::Entry;
 #[derive(Debug)]
 pub struct Topic {
     entry: Arc<Entry>,
-    engine: Arc<Shared>,
+    engine: Arc<Engine>,
 }
 
 impl Topic {
-    pub(super) fn new(engine: &Arc<Shared>, name: &str) -> Result<Topic, TopicError> {
+    pub(super) fn new(engine: &Arc<Engine>, name: &str) -> Result<Topic, TopicError> {
         engine.config.check_topic(name)?;
         let entry = engine.topics.begin_use(name, State::add_handle, Arc::clone);
         Ok(Topic { entry, engine: engine.clone() })
@@ -33,7 +33,7 @@ impl Topic {
         &self.entry
     }
 
-    pub(crate) fn engine(&self) -> &Arc<Shared> {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 

@@ -4,7 +4,7 @@ use super::conflate;
 use super::control::Control;
 use super::handler::{Handler, HandlerSubscriber};
 use super::mailbox::{Mailbox, Subscriber};
-use crate::engine::Shared;
+use crate::engine::Engine;
 use crate::engine::contract::Overflow;
 use crate::engine::error::SubscribeError;
 use crate::engine::worker::item::Op;
@@ -19,14 +19,14 @@ use std::hash::Hash;
 #[derive(Debug)]
 #[must_use = "a builder makes nothing until it is told what to make"]
 pub struct SubscriberBuilder {
-    engine: Arc<Shared>,
+    engine: Arc<Engine>,
     capacity: usize,
     overflow: Overflow,
     worker: Option<usize>,
 }
 
 impl SubscriberBuilder {
-    pub(crate) fn new(engine: Arc<Shared>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
         SubscriberBuilder { engine, capacity: INLINE, overflow: Overflow::default(), worker: None }
     }
 

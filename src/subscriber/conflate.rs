@@ -34,7 +34,7 @@ impl std::fmt::Debug for dyn Queue {
     }
 }
 
-struct Shared<K> {
+struct Conflating<K> {
     inner: Mutex<Inner<K>>,
     flags: AtomicU32,
     waker: Mutex<Option<Waker>>,
@@ -57,7 +57,7 @@ struct Inner<K> {
 
 /// The worker's side: a handler.
 pub(super) struct Sink<K: Hash + Eq + Clone + Send + 'static, F> {
-    shared: Arc<Shared<K>>,
+    shared: Arc<Conflating<K>>,
     key: F,
 }
 
@@ -77,7 +77,7 @@ where
         gone: false,
         ready: None,
     };
-    let shared = Shared { inner: Mutex::new(inner), flags: AtomicU32::new(0), waker: Mutex::new(None) };
+    let shared = Conflating { inner: Mutex::new(inner), flags: AtomicU32::new(0), waker: Mutex::new(None) };
     let shared = Arc::new(shared);
     (shared.clone(), Sink { shared, key })
 }
@@ -111,7 +111,7 @@ impl<K: Hash + Eq + Clone> Inner<K> {
     }
 }
 
-impl<K: Hash + Eq + Clone + Send + 'static> Queue for Shared<K> {
+impl<K: Hash + Eq + Clone + Send + 'static> Queue for Conflating<K> {
     fn try_recv(&self) -> Result<Message, TryRecvError> {
         // Before the look: what was put in before the end is then found.
         let flags = self.flags.load(Ordering::Acquire);
@@ -157,7 +157,7 @@ impl<K: Hash + Eq + Clone + Send + 'static> Queue for Shared<K> {
     }
 }
 
-impl<K> Shared<K> {
+impl<K> Conflating<K> {
     /// Tells the reader that there is something to find.
     fn tell(&self) {
         let ready = self.inner.lock().ready.clone();

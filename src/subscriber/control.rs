@@ -1,6 +1,6 @@
 //! The control handle: what a subscriber is subscribed to, from any thread.
 
-use crate::engine::Shared;
+use crate::engine::Engine;
 use crate::engine::contract::CloseReason;
 use crate::engine::error::SubscribeError;
 use crate::engine::worker::item::Op;
@@ -20,16 +20,16 @@ pub(super) const LOG_WAKE: usize = 4096;
 /// Subscribes and unsubscribes a subscriber. Cheap to clone; it keeps neither the subscriber nor the engine alive.
 #[derive(Debug, Clone)]
 pub struct Control {
-    engine: Arc<Shared>,
+    engine: Arc<Engine>,
     id: SubscriberId,
 }
 
 impl Control {
-    pub(crate) fn new(engine: Arc<Shared>, id: SubscriberId) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, id: SubscriberId) -> Self {
         Control { engine, id }
     }
 
-    pub(crate) fn engine(&self) -> &Arc<Shared> {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 

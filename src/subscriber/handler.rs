@@ -5,7 +5,7 @@
 //! resumed behind the one that panicked, costs next to nothing.
 
 use super::control::Control;
-use crate::engine::Shared;
+use crate::engine::Engine;
 use crate::engine::contract::CloseReason;
 use crate::engine::error::{BroadcastError, SubscribeError};
 use crate::engine::outcome::Outcome;
@@ -50,7 +50,7 @@ impl<F: FnMut(&Message, &mut Context<'_>) + Send + 'static> Handler for F {
 /// is full too the call returns [`BroadcastError::Full`].
 #[derive(Debug)]
 pub struct Context<'a> {
-    engine: &'a Arc<Shared>,
+    engine: &'a Arc<Engine>,
     me: &'a Worker,
     place: Place,
     generation: u32,
@@ -252,7 +252,7 @@ pub struct HandlerSubscriber {
 }
 
 impl HandlerSubscriber {
-    pub(crate) fn new<H: Handler>(engine: &Arc<Shared>, worker: usize, handler: H) -> Result<Self, SubscribeError> {
+    pub(crate) fn new<H: Handler>(engine: &Arc<Engine>, worker: usize, handler: H) -> Result<Self, SubscribeError> {
         let me = &engine.workers[worker];
         let mut guard = me.lane.log.lock();
         if guard.state().closed {

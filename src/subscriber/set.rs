@@ -5,7 +5,7 @@
 //! in bulk, which is what makes reading through a set several times cheaper than through each mailbox's own `recv`.
 
 use super::mailbox::{BATCH, Lagged, Mailbox, Subscriber, TryRecvError};
-use crate::engine::Shared;
+use crate::engine::Engine;
 use crate::engine::contract::CloseReason;
 use crate::engine::worker::item::Op;
 use crate::message::batch::Batch;
@@ -49,7 +49,7 @@ pub struct MailboxSet {
 /// A group of one worker, and the mailboxes at its bits.
 #[derive(Debug)]
 struct Members {
-    engine: Arc<Shared>,
+    engine: Arc<Engine>,
     worker: usize,
     group: Arc<Group>,
     boxes: Vec<Option<Mailbox>>,

@@ -21,7 +21,7 @@ use super::members::{Members, Place};
 use super::shared::{Counters, Worker};
 use super::task::{self, Task};
 use super::walk::{Afterwards, Deliver, Tally, Walker, Wide, ask_for_lines, hand_over};
-use crate::engine::Shared;
+use crate::engine::Engine;
 use crate::engine::contract::CloseReason;
 use crate::message::body::Bias;
 use crate::protocol::control_log::LogReader;
@@ -119,7 +119,7 @@ enum Postponed {
 enum Deferred {
     Broadcast(Broadcast),
     Op(Op),
-    /// Shared by the queues of all topics that were busy; whoever has it last ends it (I2).
+    /// Engine by the queues of all topics that were busy; whoever has it last ends it (I2).
     Leave(Arc<Leaving>),
     Barrier(Arc<Barrier>),
     Task(Arc<task::Waiting>),
@@ -175,7 +175,7 @@ impl Core {
     }
 
     /// Does a bounded piece of work. Returns whether there was any.
-    pub fn run(&mut self, engine: &Arc<Shared>, me: &Worker) -> bool {
+    pub fn run(&mut self, engine: &Arc<Engine>, me: &Worker) -> bool {
         let mut worked = false;
         let mut budget = SLICE;
         for _ in 0..BATCH {
@@ -217,7 +217,7 @@ impl Core {
     }
 
     /// Applies the whole log, for want of anything else to do. Returns whether there was anything.
-    fn catch_up(&mut self, engine: &Arc<Shared>, me: &Worker) -> bool {
+    fn catch_up(&mut self, engine: &Arc<Engine>, me: &Worker) -> bool {
         // Not ahead of a broadcast that is on its way with an earlier position (`remote`, I2).
         let position = me.lane.position_if_drained();
         let worked = position.is_some_and(|position| self.apply_to(engine, me, position));
@@ -234,7 +234,7 @@ impl Core {
         self.log.applied()
     }
 
-    fn begin(&mut self, engine: &Arc<Shared>, me: &Worker, broadcast: Broadcast, budget: &mut usize) {
+    fn begin(&mut self, engine: &Arc<Engine>, me: &Worker, broadcast: Broadcast, budget: &mut usize) {
         self.apply_to(engine, me, broadcast.position);
         if !self.busy.is_empty()
             && let Some(queue) = self.busy.get_mut(&broadcast.message.topic_number())
@@ -255,7 +255,7 @@ impl Core {
     }
 
     /// Ends the subscriptions of mailboxes that a walk has closed, now that no list is being read.
-    fn close_overflowed(&mut self, engine: &Arc<Shared>, me: &Worker) {
+    fn close_overflowed(&mut self, engine: &Arc<Engine>, me: &Worker) {
         if self.walker.overflowed.is_empty() {
             return;
         }
@@ -275,7 +275,7 @@ impl Core {
     }
 
     /// Walks on until the end or until the budget is used up. Returns whether it came to the end.
-    fn advance(&mut self, engine: &Arc<Shared>, me: &Worker, walk: &mut Walk, budget: &mut usize) -> bool {
+    fn advance(&mut self, engine: &Arc<Engine>, me: &Worker, walk: &mut Walk, budget: &mut usize) -> bool {
         let mut deliver = Deliver {
             engine,
             me,
@@ -310,7 +310,7 @@ impl Core {
     }
 
     /// Gives a suspended walk its slice; at its end, works through what has waited for it.
-    fn resume(&mut self, engine: &Arc<Shared>, me: &Worker, mut walk: Walk) {
+    fn resume(&mut self, engine: &Arc<Engine>, me: &Worker, mut walk: Walk) {
         let mut budget = SLICE;
         self.change_slabs();
         if !self.advance(engine, me, &mut walk, &mut budget) {
@@ -394,7 +394,7 @@ impl Core {
     }
 
     /// Applies the log up to `position`. Returns whether there was anything to apply.
-    fn apply_to(&mut self, engine: &Arc<Shared>, me: &Worker, position: u64) -> bool {
+    fn apply_to(&mut self, engine: &Arc<Engine>, me: &Worker, position: u64) -> bool {
         if self.log.applied() >= position {
             return false;
         }
@@ -418,7 +418,7 @@ impl Core {
         place(AHEAD).into_iter().for_each(|place| self.members.prefetch_member(place));
     }
 
-    fn apply(&mut self, engine: &Arc<Shared>, me: &Worker, op: Op) {
+    fn apply(&mut self, engine: &Arc<Engine>, me: &Worker, op: Op) {
         match op {
             Op::Subscribe { topic, entry, place, metadata } => {
                 if let Some(queue) = self.busy.get_mut(&topic) {
@@ -466,7 +466,7 @@ impl Core {
 
     /// Ends the subscriptions of one who leaves: now, but for those to busy topics, which end in the order of their
     /// queues, where there may be subscriptions of it that have yet to begin (I2).
-    fn leave(&mut self, engine: &Arc<Shared>, me: &Worker, leaving: Leaving) {
+    fn leave(&mut self, engine: &Arc<Engine>, me: &Worker, leaving: Leaving) {
         let (busy, gone) = (&self.busy, &mut self.gone);
         self.members.remove_all(leaving.place(), |topic| busy.contains_key(&topic), |topic| note_gone(gone, topic, 1));
         if self.gone.len() >= BATCH {
@@ -483,7 +483,7 @@ impl Core {
 
     /// Tells the topics of the subscriptions that have ended since this was last called: those who leave one topic
     /// after another cost it one change of its counts, not one each.
-    fn count_gone(&mut self, engine: &Arc<Shared>) {
+    fn count_gone(&mut self, engine: &Arc<Engine>) {
         while let Some((topic, count)) = self.gone.pop() {
             if topic.state.drop_subscriptions(count) {
                 engine.topics.remove(&topic);
@@ -551,7 +551,7 @@ impl Core {
     }
 
     /// Tells topics and subscribers of the subscriptions that have ended.
-    fn tell_ended(&mut self, engine: &Arc<Shared>, me: &Worker) {
+    fn tell_ended(&mut self, engine: &Arc<Engine>, me: &Worker) {
         self.count_gone(engine);
         if !self.ended.is_empty() {
             self.give_back(me);
@@ -609,7 +609,7 @@ impl Core {
 
     /// Whether a broadcast may be delivered on the thread of its publisher: it is cheap, and nothing is before it.
     /// Applies the log.
-    pub fn takes_in_place(&mut self, engine: &Arc<Shared>, me: &Worker, small: &Small) -> bool {
+    pub fn takes_in_place(&mut self, engine: &Arc<Engine>, me: &Worker, small: &Small) -> bool {
         if !self.walks.is_empty() || small.position.saturating_sub(self.log.applied()) > IN_PLACE_LOG_MAX {
             return false;
         }
@@ -640,7 +640,7 @@ impl Core {
     /// same baton.
     pub fn deliver_in_place(
         &mut self,
-        engine: &Arc<Shared>,
+        engine: &Arc<Engine>,
         me: &Worker,
         position: u64,
         message: Bias,
@@ -656,7 +656,7 @@ impl Core {
     }
 
     /// The worker ends: gives back all that is left, and ends every subscriber. Returns the broadcasts that were left.
-    pub fn end(&mut self, engine: &Arc<Shared>, me: &Worker) -> u64 {
+    pub fn end(&mut self, engine: &Arc<Engine>, me: &Worker) -> u64 {
         // Before the inbox is drained: see `PubSub::flush`.
         let mailboxes = {
             let mut guard = me.lane.log.lock();

@@ -1,7 +1,7 @@
 //! What a worker knows of handlers: slabs of them, and how one comes to its slab.
 
 use super::shared::Worker;
-use crate::engine::Shared;
+use crate::engine::Engine;
 use crate::engine::contract::CloseReason;
 use crate::message::body::Message;
 use crate::sync::Arc;
@@ -10,7 +10,7 @@ use std::any::Any;
 /// A run of members of one kind, and the message for them.
 pub struct Run<'a> {
     /// The engine.
-    pub engine: &'a Arc<Shared>,
+    pub engine: &'a Arc<Engine>,
     /// The worker.
     pub me: &'a Worker,
     /// The kind of the members.

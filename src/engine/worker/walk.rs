@@ -13,7 +13,7 @@ use super::handlers::{Handlers, Run};
 use super::item::Op;
 use super::members::{List, Place};
 use super::shared::{Counters, Worker};
-use crate::engine::Shared;
+use crate::engine::Engine;
 use crate::engine::contract::CloseReason;
 use crate::message::body::Bias;
 use crate::message::dispatch::{Dispatch, Metadata, SubscriptionRef};
@@ -209,7 +209,7 @@ fn ask_for_line(me: &Worker, place: u32) -> &Line {
 /// One message on its way to a worker's members.
 pub struct Deliver<'a> {
     /// The engine.
-    pub engine: &'a Arc<Shared>,
+    pub engine: &'a Arc<Engine>,
     /// The worker.
     pub me: &'a Worker,
     /// Slots of large mailboxes.
