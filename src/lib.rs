@@ -97,7 +97,7 @@ pub use {
     subscriber::builder::SubscriberBuilder,
     subscriber::control::Control,
     subscriber::handler::{Context, Handler, HandlerSubscriber},
-    subscriber::mailbox::{Lagged, Mailbox, RecvError, RecvTimeoutError, Subscriber, TryRecvError},
+    subscriber::reader::{Lagged, Mailbox, RecvError, RecvTimeoutError, Subscriber, TryRecvError},
     subscriber::set::{MailboxSet, SetEvent, SetKey},
 };
 
@@ -105,7 +105,7 @@ pub use {
 #[doc(hidden)]
 #[cfg(any(fanfare_loom, fuzzing))]
 pub mod internals {
-    pub use crate::presence::map::{meta, owner, room as presence_room, signal};
+    pub use crate::presence::rooms::{meta, owner, room as presence_room, signal};
     pub use crate::protocol::*;
     pub use crate::sync::{AtomicU32, Mutex, Parker};
 }

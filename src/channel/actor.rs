@@ -19,9 +19,9 @@
 use super::api::{Answer, Channel, ChannelSocket, Flow, Info, Joined, Joining, Refusal, Stop, Terminated, empty};
 use super::endpoint::Endpoint;
 use super::guarded::{self, Guarded, discard};
+use super::registry::{Address, Command, JoinOutcome, PostError};
 use super::router::Route;
 use super::serializer::{Reply, Serializer};
-use super::sockets::{Address, Command, JoinOutcome, PostError};
 use super::{Frame, Scalar};
 use crate::message::body::Message;
 use crate::message::payload::Payload;

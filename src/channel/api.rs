@@ -2,8 +2,8 @@
 
 use super::actor::{Cell, Job};
 use super::endpoint::Endpoint;
+use super::registry::PostError;
 use super::serializer::{EncodeError, Reply};
-use super::sockets::PostError;
 use super::{ConnectInfo, Params, Scalar};
 use crate::message::body::Message;
 use crate::message::payload::{Event, Payload};

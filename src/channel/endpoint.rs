@@ -1,17 +1,17 @@
 //! The endpoint: sockets mounted at paths, and broadcasts from anywhere.
 
 use super::api::{Connect, Socket};
+use super::connection::{Machine, NewMachine};
 use super::fastlane::{Counters, Frames};
 use super::guarded::Guarded;
-use super::machine::{Machine, NewMachine};
+use super::registry::{self, Transport};
 use super::router::{Route, Router};
 use super::serializer::{Serializer, VersionError, Versions};
-use super::sockets::{self, Transport};
 use super::{Close, ConnectInfo, DISCONNECT, Frame, Params};
 use crate::message::payload::{Event, Payload};
 use crate::pool::Pool;
 use crate::pubsub::PubSub;
-use crate::subscriber::mailbox::Subscriber;
+use crate::subscriber::reader::Subscriber;
 use crate::sync::{Arc, Ordering};
 use crate::{BroadcastError, Outcome, SubscribeError, SubscriberId};
 use std::any::Any;
@@ -339,7 +339,7 @@ impl Endpoint {
         let make = move |address| {
             Machine::new(NewMachine { address, transport, endpoint, mount, serializer, slot, assigns, id })
         };
-        SocketKey(sockets::insert(self.0.pubsub.engine(), worker, make))
+        SocketKey(registry::insert(self.0.pubsub.engine(), worker, make))
     }
 
     /// Runs something on the pool of callbacks.
@@ -355,16 +355,16 @@ pub(crate) struct SocketKey(u64);
 impl SocketKey {
     /// A frame of the client. Without effect on a connection that has been closed.
     pub(crate) fn frame(self, frame: &Frame) {
-        sockets::with(self.0, |machine| machine.frame(frame));
+        registry::with(self.0, |machine| machine.frame(frame));
     }
 
     /// The client has missed so many frames, since it read too slowly: it is told.
     pub(crate) fn lagged(self, dropped: u64) {
-        sockets::with(self.0, |machine| machine.lagged(dropped));
+        registry::with(self.0, |machine| machine.lagged(dropped));
     }
 
     /// The connection has ended, or is to be ended, for this reason.
     pub(crate) fn close(self, why: Close) {
-        sockets::close_here(self.0, why);
+        registry::close_here(self.0, why);
     }
 }

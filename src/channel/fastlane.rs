@@ -7,7 +7,7 @@
 use super::actor::{Cell, Job};
 use super::api::Info;
 use super::endpoint::Inner;
-use super::sockets::{self, Out};
+use super::registry::{self, Out};
 use super::{Frame, guarded};
 use crate::message::attachment::ForClients;
 use crate::message::body::Message;
@@ -139,7 +139,7 @@ impl Handler for Fastlane {
             Cell::post(&self.cell, Job::Out(message.clone()));
             return;
         }
-        let send = |encoded: &Encoded| sockets::send_here(self.key, Out::Shared(encoded));
+        let send = |encoded: &Encoded| registry::send_here(self.key, Out::Shared(encoded));
         frames.encoded(self.slot, message, endpoint, send);
     }
 }
@@ -165,7 +165,7 @@ pub(super) struct IdLane {
 impl Handler for IdLane {
     fn on_message(&mut self, message: &Message, _: &mut Context<'_>) {
         if message.event() == super::DISCONNECT {
-            sockets::close_here(self.key, super::Close::Disconnected);
+            registry::close_here(self.key, super::Close::Disconnected);
         }
     }
 }

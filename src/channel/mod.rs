@@ -13,16 +13,15 @@
 mod actor;
 mod api;
 mod connect;
+mod connection;
 mod endpoint;
 mod fastlane;
 mod frame;
 mod guarded;
-mod machine;
 mod presence;
+mod registry;
 mod router;
-mod scalar;
 pub mod serializer;
-mod sockets;
 pub mod test;
 
 pub use api::{
@@ -33,13 +32,13 @@ pub use connect::{AuthToken, ConnectInfo, Params, Uri};
 pub use endpoint::{Accepted, ConnectError, Endpoint, EndpointBuilder, Limits};
 pub use frame::Frame;
 pub use router::{PatternError, Router};
-pub use scalar::Scalar;
+pub use serializer::scalar::Scalar;
 pub use serializer::{DecodeError, EncodeError, Field, Incoming, Reply, Serializer, V1, V2, VersionError, Versions};
 
 #[cfg(feature = "server")]
 pub(crate) use endpoint::SocketKey;
 #[cfg(feature = "server")]
-pub(crate) use sockets::{Out, Transport};
+pub(crate) use registry::{Out, Transport};
 
 /// The event that closes connections, on the topic that is their id.
 const DISCONNECT: &str = "disconnect";

@@ -47,7 +47,7 @@
 //! ```
 
 use super::endpoint::{ConnectError, Endpoint, SocketKey};
-use super::sockets::{Out, Transport};
+use super::registry::{Out, Transport};
 use super::{Close, ConnectInfo, Frame};
 use serde_json::{Value, json};
 use std::collections::HashMap;

@@ -1,13 +1,13 @@
 //! The handle: [`Presence`].
 
+use super::builder::{Builder, Handle, Shared, Stats};
 use super::diff::{Presences, Present, present};
 use super::error::{FlushError, TrackError, UpdateError};
-use super::map::aligned::{Aligned, Cursor};
-use super::map::meta::{Fields, Meta, Metas, PhxRef};
-use super::map::owner::{Added, Gone, Owned};
-use super::map::room::{self, Room, Waiter, hash_of};
+use super::rooms::aligned::{Aligned, Cursor};
+use super::rooms::meta::{Fields, Meta, Metas, PhxRef};
+use super::rooms::owner::{Added, Gone, Owned};
+use super::rooms::room::{self, Room, Waiter, hash_of};
 use super::sealer;
-use super::start::{Builder, Handle, Shared, Stats};
 use crate::engine::error::{SubscribeError, TopicError};
 use crate::subscriber::control::Control;
 use crate::sync::Arc;

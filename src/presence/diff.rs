@@ -1,6 +1,6 @@
 //! What is told: diffs, states, and what callers see of a room.
 
-use super::map::entries::{Entry, Snapshot};
+use super::rooms::entries::{Entry, Snapshot};
 use super::{Meta, Metas};
 use crate::message::payload::Payload;
 use bytes::Bytes;

@@ -56,28 +56,28 @@
 #[cfg(not(fanfare_loom))]
 mod api;
 #[cfg(not(fanfare_loom))]
+mod builder;
+#[cfg(not(fanfare_loom))]
 mod crdt;
 #[cfg(not(fanfare_loom))]
 mod diff;
 #[cfg(not(fanfare_loom))]
 mod error;
-pub(crate) mod map;
 #[cfg(not(fanfare_loom))]
 mod replication;
+pub(crate) mod rooms;
 #[cfg(not(fanfare_loom))]
 mod sealer;
-#[cfg(not(fanfare_loom))]
-mod start;
 
-pub use map::aligned::{Aligned, Cursor};
-pub use map::meta::{Meta, MetaError, Metas, PhxRef};
+pub use rooms::aligned::{Aligned, Cursor};
+pub use rooms::meta::{Meta, MetaError, Metas, PhxRef};
 #[cfg(not(fanfare_loom))]
 pub use {
     api::{Owner, Page, Place, Presence, Scope},
+    builder::{Builder, DIFF_PERIOD_MAX, Stats},
     crdt::{Options as GossipOptions, OptionsError as GossipError},
     diff::{Batch, Diff, Fetched, Presences, Present},
     error::{BuildError, FlushError, TrackError, UpdateError},
-    start::{Builder, DIFF_PERIOD_MAX, Stats},
 };
 
 /// The event of a diff.

@@ -10,13 +10,13 @@
 //! - I2. No lock of a room or shard is held meanwhile.
 
 use super::DIFF;
+use super::builder::Shared;
 use super::diff::{Batch, Diff, Present, present, present_json, state_json};
-use super::map::aligned::Aligned;
-use super::map::meta::{Meta, Metas};
-use super::map::room::{Epoch, Room, Scope, Sealing, Waiter, Wanted};
-use super::map::signal::{KEPT, SHARDS};
 use super::replication::Replication;
-use super::start::Shared;
+use super::rooms::aligned::Aligned;
+use super::rooms::meta::{Meta, Metas};
+use super::rooms::room::{Epoch, Room, Scope, Sealing, Waiter, Wanted};
+use super::rooms::signal::{KEPT, SHARDS};
 use crate::message::attachment::ForClients;
 use crate::pool::Pool;
 use crate::sync::{Arc, Mutex, Ordering, Parker, prefetch};
@@ -279,7 +279,7 @@ impl Shared {
         &self,
         topic: &str,
         scope: Scope,
-        snapshot: Option<&super::map::entries::Snapshot>,
+        snapshot: Option<&super::rooms::entries::Snapshot>,
         counts: (u32, u32),
     ) -> Aligned {
         let (keys, metas) = (counts.0 as usize, counts.1 as usize);

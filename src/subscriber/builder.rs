@@ -3,7 +3,7 @@
 use super::conflate;
 use super::control::Control;
 use super::handler::{Handler, HandlerSubscriber};
-use super::mailbox::{Mailbox, Subscriber};
+use super::reader::{Mailbox, Subscriber};
 use crate::engine::Engine;
 use crate::engine::contract::Overflow;
 use crate::engine::error::SubscribeError;

@@ -6,7 +6,7 @@
 //! the front.
 
 use super::handler::{Context, Handler};
-use super::mailbox::TryRecvError;
+use super::reader::TryRecvError;
 use crate::engine::contract::CloseReason;
 use crate::message::body::Message;
 use crate::protocol::notify::{Notify, ended, fence_before_fire};

@@ -1,13 +1,13 @@
 //! Subscribers: what a delivery lands in.
 //!
-//! A [`Subscriber`](mailbox::Subscriber) is an identity with one mailbox, subscribed to any number of topics. It lives
+//! A [`Subscriber`](reader::Subscriber) is an identity with one mailbox, subscribed to any number of topics. It lives
 //! on one worker. Its [`Control`](control::Control) handle subscribes and unsubscribes from anywhere; its
-//! [`Mailbox`](mailbox::Mailbox) is read by its owner. A [`HandlerSubscriber`](handler::HandlerSubscriber) has a
+//! [`Mailbox`](reader::Mailbox) is read by its owner. A [`HandlerSubscriber`](handler::HandlerSubscriber) has a
 //! callback on its worker in place of a mailbox.
 
 pub mod builder;
 pub mod conflate;
 pub mod control;
 pub mod handler;
-pub mod mailbox;
+pub mod reader;
 pub mod set;

@@ -22,7 +22,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "src/message/body.rs",
     "src/message/references.rs",
     "src/message/slab.rs",
-    "src/subscriber/mailbox.rs",
+    "src/subscriber/reader.rs",
     "src/protocol/ready.rs",
     "src/protocol/baton.rs",
     "src/engine/worker/core.rs",

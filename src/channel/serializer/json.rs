@@ -1,8 +1,8 @@
 //! What the versions have in common: reading an envelope's fields, and writing frames from pieces.
 
+use super::scalar::unescape;
 use super::{DEPTH_MAX, DecodeError, EncodeError, Field};
 use crate::channel::Scalar;
-use crate::channel::scalar::unescape;
 use crate::message::payload::Payload;
 use bytes::Bytes;
 use serde_json::value::RawValue;

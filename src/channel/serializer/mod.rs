@@ -31,6 +31,7 @@
 
 mod error;
 mod json;
+pub mod scalar;
 mod v1;
 mod v2;
 mod versions;

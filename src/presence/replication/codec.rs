@@ -21,7 +21,7 @@ use super::parcel::Piece;
 use crate::cluster::WireError;
 use crate::cluster::wire::Reader;
 use crate::presence::crdt::{Clocks, Message, Node, Part, Tracked};
-use crate::presence::map::meta::Meta;
+use crate::presence::rooms::meta::Meta;
 use bytes::BufMut;
 
 const HEARTBEAT: u8 = 0;
@@ -222,7 +222,7 @@ fn join(from: &mut Reader<'_>) -> Result<(u64, Tracked), WireError> {
 mod tests {
     use super::*;
     use crate::presence::PhxRef;
-    use crate::presence::map::meta::Fields;
+    use crate::presence::rooms::meta::Fields;
 
     fn node(name: &str) -> Node {
         Node { name: name.into(), vsn: 1 << 60 }

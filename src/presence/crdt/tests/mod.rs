@@ -7,7 +7,7 @@ mod simulation;
 mod state;
 
 use super::*;
-use crate::presence::map::meta::Fields;
+use crate::presence::rooms::meta::Fields;
 
 /// An element that is its own name.
 impl Element for u64 {

@@ -11,9 +11,9 @@
 //!   borrow.
 
 use super::actor::Cell;
+use super::connection::Machine;
 use super::fastlane::Encoded;
 use super::guarded::discard;
-use super::machine::Machine;
 use super::{Close, Frame};
 use crate::engine::Engine;
 use crate::engine::outcome::TaskError;

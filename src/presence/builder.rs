@@ -2,9 +2,9 @@
 
 use super::diff::{Batch, Diff, Presences, Present, present};
 use super::error::BuildError;
-use super::map::signal::Signal;
-use super::map::table::Table;
 use super::replication::{Gossiping, Replication};
+use super::rooms::signal::Signal;
+use super::rooms::table::Table;
 use super::sealer::Sealer;
 use super::{GossipOptions, Presence};
 use crate::engine::error::TopicError;
