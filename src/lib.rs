@@ -96,8 +96,9 @@ pub use {
     pubsub::topic::Topic,
     subscriber::builder::SubscriberBuilder,
     subscriber::control::Control,
+    subscriber::error::{Lagged, RecvError, RecvTimeoutError, TryRecvError},
     subscriber::handler::{Context, Handler, HandlerSubscriber},
-    subscriber::reader::{Lagged, Mailbox, RecvError, RecvTimeoutError, Subscriber, TryRecvError},
+    subscriber::reader::{Mailbox, Subscriber},
     subscriber::set::{MailboxSet, SetEvent, SetKey},
 };
 

@@ -16,19 +16,20 @@
 //! - I6. Values of users are never dropped under the lock of the queue, and a panic of theirs stays with them. The
 //!   channel's state goes when it has ended, whoever still holds a handle of it.
 
-use super::api::{Answer, Channel, ChannelSocket, Flow, Info, Joined, Joining, Refusal, Stop, Terminated, empty};
+use super::address::Address;
 use super::endpoint::Endpoint;
 use super::guarded::{self, Guarded, discard};
-use super::registry::{Address, Command, JoinOutcome, PostError};
+use super::outcome::{Info, PostError, Stop, Terminated, empty};
 use super::router::Route;
 use super::serializer::{Reply, Serializer};
 use super::{Frame, Scalar};
+use crate::engine::error::SubscribeError;
+use crate::engine::worker::places::SubscriberId;
 use crate::message::body::Message;
 use crate::message::payload::Payload;
 use crate::presence::Owner;
-use crate::subscriber::handler::HandlerSubscriber;
-use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering};
-use crate::{SubscribeError, SubscriberId};
+use crate::subscriber::handler::{Context, Handler, HandlerSubscriber};
+use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, Weak};
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -108,62 +109,6 @@ pub(super) enum Done {
     Joined(Payload),
     Refused(Payload),
     Stop(Stop),
-}
-
-/// The body of a channel of one type.
-pub(super) struct Typed<C>(Option<Guarded<C>>);
-
-impl<C> Typed<C> {
-    pub(super) fn new() -> Self {
-        Typed(None)
-    }
-}
-
-impl<C: Channel> Body for Typed<C> {
-    fn run(&mut self, job: Job, cell: &Arc<Cell>, assigns: &(dyn Any + Send + Sync)) -> Done {
-        let assigns: &C::Assigns = assigns.downcast_ref().expect("a router's channels are of its sockets' assigns");
-        if let Job::Join(payload) = &job {
-            return match C::join(&cell.topic, payload, &mut Joining::new(cell, assigns)) {
-                Ok(Joined { channel, reply }) => {
-                    self.0 = Some(Guarded::new(channel));
-                    Done::Joined(reply)
-                }
-                Err(Refusal(payload)) => Done::Refused(payload),
-            };
-        }
-        let Some(channel) = &mut self.0 else { return Done::Continue };
-        let flow = match job {
-            Job::In { event, payload, reference } => {
-                let mut socket = ChannelSocket::new(cell, assigns, Some(&reference));
-                let Answer { reply, flow } = channel.handle_in(&event, &payload, &mut socket);
-                if let Some((status, response)) = reply
-                    && !reference.is_null()
-                    && let Err(error) = cell.reply(&reference, &status, &response)
-                {
-                    // As an exception in the callback would.
-                    return Done::Stop(Stop::Failed(error.to_string()));
-                }
-                flow
-            }
-            Job::Out(message) => channel.handle_out(&message, &mut ChannelSocket::new(cell, assigns, None)),
-            Job::Info(info) => channel.handle_info(info, &mut ChannelSocket::new(cell, assigns, None)),
-            Job::Join(_) | Job::Leave { .. } | Job::Close | Job::Overloaded => Flow::Continue,
-        };
-        match flow {
-            Flow::Continue => Done::Continue,
-            Flow::Stop(stop) => Done::Stop(stop),
-        }
-    }
-
-    fn terminate(&mut self, reason: &Terminated, cell: &Arc<Cell>, assigns: &(dyn Any + Send + Sync)) {
-        if let (Some(channel), Some(assigns)) = (&mut self.0, assigns.downcast_ref()) {
-            channel.terminate(reason, &mut ChannelSocket::new(cell, assigns, None));
-        }
-    }
-
-    fn clear(&mut self) {
-        self.0 = None;
-    }
 }
 
 /// What a channel is made of.
@@ -484,7 +429,7 @@ impl Cell {
         if extra.contains_key(topic) {
             return Ok(());
         }
-        let lane = super::fastlane::InfoLane { cell: Arc::downgrade(self) };
+        let lane = InfoLane { cell: Arc::downgrade(self) };
         let subscriber = self.endpoint.pubsub().subscriber().worker(self.address.worker()).handler(lane)?;
         subscriber.subscribe(topic)?;
         extra.insert(topic.into(), subscriber);
@@ -503,4 +448,33 @@ impl Cell {
 fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+/// What the callbacks of channels tell their connection.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// A join is decided.
+    Joined { cell: Arc<Cell>, outcome: JoinOutcome },
+    /// A channel has ended.
+    Ended { cell: Arc<Cell>, graceful: bool },
+}
+
+#[derive(Debug)]
+pub(super) enum JoinOutcome {
+    Ok(Payload),
+    Refused(Payload),
+    Crashed,
+}
+
+/// A channel among the subscribers of another topic.
+pub(super) struct InfoLane {
+    pub(super) cell: Weak<Cell>,
+}
+
+impl Handler for InfoLane {
+    fn on_message(&mut self, message: &Message, _: &mut Context<'_>) {
+        if let Some(cell) = self.cell.upgrade() {
+            Cell::post(&cell, Job::Info(Info::Message(message.clone())));
+        }
+    }
 }

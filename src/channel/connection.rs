@@ -15,13 +15,15 @@
 //! The rules are those of Phoenix's socket, with one difference: while a join is decided, only what the client sends on
 //! that topic waits. Heartbeats and other channels go on.
 
-use super::actor::{Cell, Job, NewCell};
-use super::api::empty;
-use super::endpoint::{Endpoint, Mount};
+use super::actor::{Cell, Command, Job, JoinOutcome, NewCell};
+use super::address::Address;
+use super::endpoint::Endpoint;
 use super::fastlane::{Fastlane, IdLane};
 use super::guarded::{self, Guarded};
-use super::registry::{Address, Command, JoinOutcome, Out, Transport};
+use super::mount::Mount;
+use super::outcome::empty;
 use super::serializer::{EncodeError, Incoming, Reply, Serializer};
+use super::transport::{Out, Transport};
 use super::{Close, Frame, Scalar};
 use crate::message::payload::Payload;
 use crate::subscriber::handler::HandlerSubscriber;

@@ -1,20 +1,17 @@
 //! The endpoint: sockets mounted at paths, and broadcasts from anywhere.
 
-use super::api::{Connect, Socket};
-use super::connection::{Machine, NewMachine};
-use super::fastlane::{Counters, Frames};
-use super::guarded::Guarded;
-use super::registry::{self, Transport};
-use super::router::{Route, Router};
+use super::encode::{Counters, Frames};
+use super::mount::{Assigns, EndpointBuilder, Mount};
 use super::serializer::{Serializer, VersionError, Versions};
-use super::{Close, ConnectInfo, DISCONNECT, Frame, Params};
+use super::{ConnectInfo, DISCONNECT, Params};
+use crate::engine::error::{BroadcastError, SubscribeError};
+use crate::engine::outcome::Outcome;
+use crate::engine::worker::places::SubscriberId;
 use crate::message::payload::{Event, Payload};
 use crate::pool::Pool;
 use crate::pubsub::PubSub;
 use crate::subscriber::reader::Subscriber;
 use crate::sync::{Arc, Ordering};
-use crate::{BroadcastError, Outcome, SubscribeError, SubscriberId};
-use std::any::Any;
 use std::fmt;
 
 /// Bounds of an endpoint's sockets.
@@ -40,55 +37,17 @@ impl Default for Limits {
 
 /// Sockets and channels on an engine. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Endpoint(Arc<Inner>);
+pub struct Endpoint(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    pubsub: PubSub,
-    mounts: Vec<Arc<Mount>>,
+    pub(super) pubsub: PubSub,
+    pub(super) mounts: Vec<Arc<Mount>>,
     /// Every serializer that a mount knows, each once: the slots of [`Frames`].
     pub(super) serializers: Vec<Arc<dyn Serializer>>,
-    pool: Pool,
-    limits: Limits,
+    pub(super) pool: Pool,
+    pub(super) limits: Limits,
     pub(super) counters: Counters,
-}
-
-/// A socket at a path.
-pub(super) struct Mount {
-    path: Box<str>,
-    socket: Box<dyn AnySocket>,
-    versions: Versions,
-    /// The slot of each of the versions.
-    slots: Vec<usize>,
-    pub(super) routes: Vec<Arc<Route>>,
-}
-
-impl fmt::Debug for Mount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mount").field("path", &self.path).field("routes", &self.routes).finish_non_exhaustive()
-    }
-}
-
-/// What is known of an accepted connection, whatever the type of its socket.
-type Assigns = Guarded<Arc<dyn Any + Send + Sync>>;
-
-trait AnySocket: Send + Sync {
-    fn connect(&self, params: &Params, info: &ConnectInfo) -> Result<(Assigns, Option<String>), ConnectError>;
-}
-
-struct TypedSocket<S>(S);
-
-impl<S: Socket> AnySocket for TypedSocket<S> {
-    fn connect(&self, params: &Params, info: &ConnectInfo) -> Result<(Assigns, Option<String>), ConnectError> {
-        match self.0.connect(params, info) {
-            Connect::Accept(assigns) => {
-                let id = self.0.id(&assigns);
-                Ok((Guarded::new(Arc::new(assigns)), id))
-            }
-            Connect::Refuse => Err(ConnectError::Refused { status: 403, body: String::new() }),
-            Connect::RefuseWith(status, body) => Err(ConnectError::Refused { status, body }),
-        }
-    }
 }
 
 /// Why a connection is refused.
@@ -119,80 +78,16 @@ impl std::error::Error for ConnectError {}
 
 /// A connection that was accepted, on its way to its worker.
 pub struct Accepted {
-    mount: Arc<Mount>,
-    version: usize,
-    serializer: Arc<dyn Serializer>,
-    assigns: Assigns,
-    id: Option<String>,
+    pub(super) mount: Arc<Mount>,
+    pub(super) version: usize,
+    pub(super) serializer: Arc<dyn Serializer>,
+    pub(super) assigns: Assigns,
+    pub(super) id: Option<String>,
 }
 
 impl fmt::Debug for Accepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Accepted").field("mount", &self.mount).field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-/// Builds an [`Endpoint`].
-#[derive(Debug)]
-pub struct EndpointBuilder {
-    pubsub: PubSub,
-    mounts: Vec<Mount>,
-    limits: Limits,
-    /// One for all mounts that have no other, so that they share what is encoded.
-    versions: Versions,
-}
-
-impl EndpointBuilder {
-    /// Mounts a socket at a path, such as `/socket`, with the serializers of Phoenix.
-    pub fn socket<S: Socket>(self, path: &str, socket: S, router: Router<S::Assigns>) -> Self {
-        let versions = self.versions.clone();
-        self.socket_with(path, socket, router, versions)
-    }
-
-    /// Mounts a socket at a path, with serializers of your choice.
-    pub fn socket_with<S: Socket>(
-        mut self,
-        path: &str,
-        socket: S,
-        router: Router<S::Assigns>,
-        versions: Versions,
-    ) -> Self {
-        let socket = Box::new(TypedSocket(socket));
-        let path = path.trim_end_matches('/').into();
-        self.mounts.push(Mount { path, socket, versions, slots: Vec::new(), routes: router.into_routes() });
-        self
-    }
-
-    /// Other bounds than the default ones.
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// The endpoint.
-    pub fn build(mut self) -> Endpoint {
-        let mut serializers: Vec<Arc<dyn Serializer>> = Vec::new();
-        for mount in &mut self.mounts {
-            mount.slots = mount
-                .versions
-                .serializers()
-                .map(|serializer| {
-                    let known = serializers.iter().position(|known| Arc::ptr_eq(known, serializer));
-                    known.unwrap_or_else(|| {
-                        serializers.push(serializer.clone());
-                        serializers.len() - 1
-                    })
-                })
-                .collect();
-        }
-        Endpoint(Arc::new(Inner {
-            pubsub: self.pubsub,
-            mounts: self.mounts.into_iter().map(Arc::new).collect(),
-            serializers,
-            pool: Pool::new(self.limits.threads_max),
-            limits: self.limits,
-            counters: Counters::default(),
-        }))
     }
 }
 
@@ -284,13 +179,14 @@ impl Endpoint {
         Ok(subscriber)
     }
 
-    /// Closes all connections whose [`Socket::id`] is `id`, with code 1001, after which clients connect again.
+    /// Closes all connections whose [`Socket::id`](super::Socket::id) is `id`, with code 1001, after which clients
+    /// connect again.
     ///
     /// # Errors
     ///
     /// As [`PubSub::broadcast`].
     pub fn disconnect(&self, id: &str) -> Result<Outcome, BroadcastError> {
-        self.broadcast(id, DISCONNECT, super::api::empty())
+        self.broadcast(id, DISCONNECT, super::outcome::empty())
     }
 
     /// Broadcasts that have been encoded, counted once for each serializer.
@@ -331,40 +227,8 @@ impl Endpoint {
         Ok(Accepted { mount, version, serializer, assigns, id })
     }
 
-    /// Opens a connection on the calling thread, a worker's. Returns the key by which that thread knows it.
-    pub(crate) fn open(&self, worker: usize, accepted: Accepted, transport: Box<dyn Transport>) -> SocketKey {
-        let Accepted { mount, version, serializer, assigns, id } = accepted;
-        let slot = mount.slots[version];
-        let endpoint = self.clone();
-        let make = move |address| {
-            Machine::new(NewMachine { address, transport, endpoint, mount, serializer, slot, assigns, id })
-        };
-        SocketKey(registry::insert(self.0.pubsub.engine(), worker, make))
-    }
-
     /// Runs something on the pool of callbacks.
     pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
         self.0.pool.spawn(Box::new(job));
-    }
-}
-
-/// A connection of the calling thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct SocketKey(u64);
-
-impl SocketKey {
-    /// A frame of the client. Without effect on a connection that has been closed.
-    pub(crate) fn frame(self, frame: &Frame) {
-        registry::with(self.0, |machine| machine.frame(frame));
-    }
-
-    /// The client has missed so many frames, since it read too slowly: it is told.
-    pub(crate) fn lagged(self, dropped: u64) {
-        registry::with(self.0, |machine| machine.lagged(dropped));
-    }
-
-    /// The connection has ended, or is to be ended, for this reason.
-    pub(crate) fn close(self, why: Close) {
-        registry::close_here(self.0, why);
     }
 }

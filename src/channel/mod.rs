@@ -11,34 +11,39 @@
 #![cfg_attr(not(feature = "server"), allow(dead_code, reason = "some of it is for the transports of `net` alone"))]
 
 mod actor;
+mod address;
 mod api;
 mod connect;
 mod connection;
+mod encode;
 mod endpoint;
 mod fastlane;
 mod frame;
 mod guarded;
+mod mount;
+mod outcome;
 mod presence;
 mod registry;
 mod router;
 pub mod serializer;
 pub mod test;
+mod transport;
+mod typed;
 
-pub use api::{
-    Answer, Channel, ChannelSender, ChannelSocket, Connect, Flow, Info, JoinResult, Joined, Joining, PushError,
-    Refusal, Socket, SocketRef, Stop, Terminated,
-};
+pub use api::{Channel, ChannelSender, ChannelSocket, Joining, Socket, SocketRef};
 pub use connect::{AuthToken, ConnectInfo, Params, Uri};
-pub use endpoint::{Accepted, ConnectError, Endpoint, EndpointBuilder, Limits};
+pub use endpoint::{Accepted, ConnectError, Endpoint, Limits};
 pub use frame::Frame;
+pub use mount::EndpointBuilder;
+pub use outcome::{Answer, Connect, Flow, Info, JoinResult, Joined, PushError, Refusal, Stop, Terminated};
 pub use router::{PatternError, Router};
 pub use serializer::scalar::Scalar;
 pub use serializer::{DecodeError, EncodeError, Field, Incoming, Reply, Serializer, V1, V2, VersionError, Versions};
 
 #[cfg(feature = "server")]
-pub(crate) use endpoint::SocketKey;
+pub(crate) use registry::SocketKey;
 #[cfg(feature = "server")]
-pub(crate) use registry::{Out, Transport};
+pub(crate) use transport::{Out, Transport};
 
 /// The event that closes connections, on the topic that is their id.
 const DISCONNECT: &str = "disconnect";

@@ -9,7 +9,8 @@
 //! held diff and goes in the gap would stay in the client's view for ever. So a channel that is not its connection's
 //! first on the topic sends the state twice: the second comes behind what the client held, and puts it right.
 
-use super::api::{ChannelSocket, empty};
+use super::api::ChannelSocket;
+use super::outcome::empty;
 use crate::message::payload::Payload;
 use crate::presence::{Aligned, Place, Presence, Scope};
 use bytes::Bytes;

@@ -10,15 +10,12 @@
 //! - I2. What must happen to a connection while the registry may be borrowed is noted, and done at the end of the
 //!   borrow.
 
-use super::actor::Cell;
+use super::address::Address;
 use super::connection::Machine;
-use super::fastlane::Encoded;
 use super::guarded::discard;
+use super::transport::Out;
 use super::{Close, Frame};
 use crate::engine::Engine;
-use crate::engine::outcome::TaskError;
-use crate::message::payload::Payload;
-use crate::protocol::gate;
 use crate::sync::Arc;
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 use std::cell::RefCell;
@@ -38,137 +35,6 @@ impl Drop for Registry {
     fn drop(&mut self) {
         // A panic here would end the process.
         self.0.drain().for_each(discard);
-    }
-}
-
-/// Something for a connection's client.
-#[derive(Debug, Clone)]
-pub enum Out<'a> {
-    /// For it alone.
-    Frame(Frame),
-    /// For others too: the bytes are shared.
-    Shared(&'a Encoded),
-}
-
-impl Out<'_> {
-    /// The frame.
-    pub fn frame(&self) -> &Frame {
-        match self {
-            Out::Frame(frame) => frame,
-            Out::Shared(encoded) => encoded.frame(),
-        }
-    }
-}
-
-/// What carries a connection's frames. It belongs to the connection's worker, and never waits.
-pub trait Transport: 'static {
-    /// Queues something for the client, behind all that was queued before.
-    fn send(&mut self, out: Out<'_>);
-
-    /// The connection ends: nothing is sent any more but what is queued. The machine has gone.
-    fn close(&mut self, why: Close);
-}
-
-/// What the callbacks of channels tell their connection.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// A join is decided.
-    Joined { cell: Arc<Cell>, outcome: JoinOutcome },
-    /// A channel has ended.
-    Ended { cell: Arc<Cell>, graceful: bool },
-}
-
-#[derive(Debug)]
-pub(super) enum JoinOutcome {
-    Ok(Payload),
-    Refused(Payload),
-    Crashed,
-}
-
-/// Why a connection could not be told something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PostError {
-    /// The engine is shut down.
-    Closed,
-    /// On a worker's thread: there is no room for it.
-    Full,
-}
-
-impl From<TaskError> for PostError {
-    fn from(error: TaskError) -> Self {
-        match error {
-            TaskError::Closed => PostError::Closed,
-            TaskError::Full => PostError::Full,
-        }
-    }
-}
-
-/// Where a connection is.
-#[derive(Debug, Clone)]
-pub(super) struct Address {
-    engine: Arc<Engine>,
-    worker: usize,
-    key: u64,
-}
-
-impl Address {
-    pub(super) fn worker(&self) -> usize {
-        self.worker
-    }
-
-    pub(super) fn key(&self) -> u64 {
-        self.key
-    }
-
-    /// Whether this is the connection's worker.
-    pub(super) fn is_here(&self) -> bool {
-        crate::engine::outbox::worker_of(&self.engine) == Some(self.worker)
-    }
-
-    /// Runs something on the connection's worker, behind what was broadcast before.
-    pub(super) fn run(&self, task: impl FnOnce() + Send + 'static) -> Result<(), PostError> {
-        Ok(self.engine.run_on(self.worker, Box::new(task))?)
-    }
-
-    pub(super) fn post(&self, command: Command) -> Result<(), PostError> {
-        let key = self.key;
-        self.run(move || {
-            with(key, |machine| machine.command(command));
-        })
-    }
-
-    /// Sends a frame of a channel.
-    pub(super) fn send(&self, cell: &Arc<Cell>, frame: Frame) -> Result<(), PostError> {
-        let (key, cell) = (self.key, cell.clone());
-        self.run(move || {
-            with(key, |machine| machine.forward(&cell, frame));
-        })
-    }
-
-    /// Sends pushes of a channel, encoded on the connection's worker.
-    pub(super) fn push(&self, cell: &Arc<Cell>, pushes: Vec<(&'static str, Payload)>) -> Result<(), PostError> {
-        let (key, cell) = (self.key, cell.clone());
-        self.run(move || {
-            with(key, |machine| pushes.iter().for_each(|(event, payload)| machine.push(&cell, event, payload)));
-        })
-    }
-
-    /// Whether the engine takes anything from outside.
-    pub(super) fn is_open(&self) -> bool {
-        self.engine.gate.phase() == gate::OPEN
-    }
-
-    /// For the connection's worker: the connection can't be told what it must know, and is closed, now or when the
-    /// registry is free (I2).
-    pub(super) fn give_up(&self) {
-        if !self.is_here() {
-            return;
-        }
-        if MACHINES.with(|machines| machines.try_borrow_mut().is_ok()) {
-            close_here(self.key, Close::Overloaded);
-        } else {
-            GIVEN_UP.with_borrow_mut(|keys| keys.push(self.key));
-        }
     }
 }
 
@@ -212,7 +78,37 @@ pub(super) fn send_here(key: u64, out: Out<'_>) {
     });
 }
 
+/// Closes a connection of this thread that can't be told what it must know: now, or when the registry is free (I2).
+pub(super) fn give_up(key: u64) {
+    if MACHINES.with(|machines| machines.try_borrow_mut().is_ok()) {
+        close_here(key, Close::Overloaded);
+    } else {
+        GIVEN_UP.with_borrow_mut(|keys| keys.push(key));
+    }
+}
+
 /// Closes a connection of this thread, if it is still there.
 pub(super) fn close_here(key: u64, why: Close) {
     with(key, |machine| machine.close(why));
+}
+
+/// A connection of the calling thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SocketKey(pub(super) u64);
+
+impl SocketKey {
+    /// A frame of the client. Without effect on a connection that has been closed.
+    pub(crate) fn frame(self, frame: &Frame) {
+        with(self.0, |machine| machine.frame(frame));
+    }
+
+    /// The client has missed so many frames, since it read too slowly: it is told.
+    pub(crate) fn lagged(self, dropped: u64) {
+        with(self.0, |machine| machine.lagged(dropped));
+    }
+
+    /// The connection has ended, or is to be ended, for this reason.
+    pub(crate) fn close(self, why: Close) {
+        close_here(self.0, why);
+    }
 }

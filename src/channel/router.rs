@@ -3,8 +3,9 @@
 //! Routes are tried in the order in which they were declared. A pattern is a topic, or a prefix of topics that ends in
 //! `*`; the first that matches wins.
 
-use super::actor::{Body, Typed};
+use super::actor::Body;
 use super::api::Channel;
+use super::typed::Typed;
 use crate::sync::Arc;
 use std::any::Any;
 use std::fmt;

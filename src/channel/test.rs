@@ -46,8 +46,9 @@
 //! # }
 //! ```
 
-use super::endpoint::{ConnectError, Endpoint, SocketKey};
-use super::registry::{Out, Transport};
+use super::endpoint::{ConnectError, Endpoint};
+use super::registry::SocketKey;
+use super::transport::{Out, Transport};
 use super::{Close, ConnectInfo, Frame};
 use serde_json::{Value, json};
 use std::collections::HashMap;

@@ -1,9 +1,7 @@
 //! What a subscriber chooses, and what it is told when it ends.
 
 #[cfg(doc)]
-use crate::subscriber::control::Control;
-#[cfg(doc)]
-use crate::subscriber::mailbox::{Mailbox, RecvError};
+use crate::{Control, Mailbox, RecvError};
 
 /// What a mailbox does with a message when it is full.
 ///

@@ -1,6 +1,6 @@
 //! The handle: [`Presence`].
 
-use super::builder::{Builder, Handle, Shared, Stats};
+use super::builder::Builder;
 use super::diff::{Presences, Present, present};
 use super::error::{FlushError, TrackError, UpdateError};
 use super::rooms::aligned::{Aligned, Cursor};
@@ -8,6 +8,7 @@ use super::rooms::meta::{Fields, Meta, Metas, PhxRef};
 use super::rooms::owner::{Added, Gone, Owned};
 use super::rooms::room::{self, Room, Waiter, hash_of};
 use super::sealer;
+use super::shared::{Handle, Shared, Stats};
 use crate::engine::error::{SubscribeError, TopicError};
 use crate::subscriber::control::Control;
 use crate::sync::Arc;

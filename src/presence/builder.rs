@@ -1,50 +1,20 @@
 //! How a presence is made, and what its handles share.
 
-use super::diff::{Batch, Diff, Presences, Present, present};
+use super::diff::{Batch, Diff, Present};
 use super::error::BuildError;
 use super::replication::{Gossiping, Replication};
 use super::rooms::signal::Signal;
 use super::rooms::table::Table;
 use super::sealer::Sealer;
+use super::shared::{Counters, Handle, Hooks, Options, Shared};
 use super::{GossipOptions, Presence};
-use crate::engine::error::TopicError;
 use crate::pubsub::PubSub;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, thread};
-use serde_json::{Map, Value};
+use crate::sync::{Arc, Mutex, thread};
 use std::fmt;
 use std::time::Duration;
 
 /// The longest [`diff_period`](Builder::diff_period): a day.
 pub const DIFF_PERIOD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What is fixed when a presence is made.
-#[derive(Debug, Clone)]
-pub(super) struct Options {
-    pub(super) diff_period: Duration,
-    pub(super) diff_metas_max: usize,
-    pub(super) state_metas_max: usize,
-    pub(super) key_bytes_max: usize,
-    pub(super) meta_bytes_max: usize,
-    pub(super) topic_metas_max: usize,
-}
-
-type Fetch = Box<dyn Fn(&str, &mut Batch) + Send + Sync>;
-type HandleDiff = Box<dyn FnMut(&str, &Diff) + Send>;
-type HandleMetas = Box<dyn FnMut(&str, &Diff, &[Present]) + Send>;
-
-/// Code of users that takes part in telling.
-#[derive(Default)]
-pub(super) struct Hooks {
-    pub(super) fetch: Option<Fetch>,
-    pub(super) diff: Option<Mutex<HandleDiff>>,
-    pub(super) metas: Option<Mutex<HandleMetas>>,
-}
-
-impl Hooks {
-    pub(super) fn are_there(&self) -> bool {
-        self.fetch.is_some() || self.diff.is_some() || self.metas.is_some()
-    }
-}
 
 /// Decides how a [`Presence`] is made.
 pub struct Builder {
@@ -192,100 +162,5 @@ impl Builder {
             return Err(BuildError::Spawn(error));
         }
         Ok(Presence(Arc::new(Handle { shared })))
-    }
-}
-
-/// What all handles of a presence share, and its thread.
-pub(super) struct Shared {
-    pub(super) table: Arc<Table>,
-    /// With other nodes.
-    pub(super) replication: Option<Replication>,
-    pub(super) signal: Arc<Signal>,
-    pub(super) pubsub: PubSub,
-    pub(super) options: Options,
-    pub(super) hooks: Hooks,
-    pub(super) counters: Counters,
-}
-
-/// What the handles have. Its drop ends the thread.
-pub(super) struct Handle {
-    pub(super) shared: Arc<Shared>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.shared.signal.stop();
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { table, options, .. } = &*self.shared;
-        f.debug_struct("Presence").field("topics", &table.len()).field("options", options).finish_non_exhaustive()
-    }
-}
-
-/// What is counted. Relaxed: each number says nothing of another.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) joins: AtomicU64,
-    pub(super) leaves: AtomicU64,
-    pub(super) diffs: AtomicU64,
-    pub(super) states: AtomicU64,
-    pub(super) states_encoded: AtomicU64,
-    pub(super) panics: AtomicU64,
-}
-
-impl Counters {
-    pub(super) fn add(&self, counter: &AtomicU64, count: usize) {
-        counter.fetch_add(count as u64, Ordering::Relaxed);
-    }
-}
-
-/// What a presence has done so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Topics on which somebody is present, or was until a moment ago.
-    pub topics: usize,
-    /// Metas that came, of all ended epochs. Who came and went within one is not counted.
-    pub joins: u64,
-    /// Metas that went.
-    pub leaves: u64,
-    /// Diffs that were published to somebody.
-    pub diffs: u64,
-    /// States that were given to somebody.
-    pub states: u64,
-    /// States that were encoded for that.
-    pub states_encoded: u64,
-    /// Panics in hooks and in those who took states.
-    pub panics: u64,
-}
-
-impl Shared {
-    pub(super) fn check_topic(&self, topic: &str) -> Result<(), TopicError> {
-        self.pubsub.engine().config.check_topic(topic)
-    }
-
-    pub(super) fn stats(&self) -> Stats {
-        let Counters { joins, leaves, diffs, states, states_encoded, panics } = &self.counters;
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
-            topics: self.table.len(),
-            joins: load(joins),
-            leaves: load(leaves),
-            diffs: load(diffs),
-            states: load(states),
-            states_encoded: load(states_encoded),
-            panics: load(panics),
-        }
-    }
-
-    pub(super) fn list_fetched(&self, topic: &str, list: &Presences) -> Vec<(Present, Map<String, Value>)> {
-        let mut batch = Batch::of(present(list.snapshot.iter()).iter());
-        if let Some(fetch) = &self.hooks.fetch {
-            fetch(topic, &mut batch);
-        }
-        batch.into_parts()
     }
 }

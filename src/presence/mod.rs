@@ -68,16 +68,19 @@ mod replication;
 pub(crate) mod rooms;
 #[cfg(not(fanfare_loom))]
 mod sealer;
+#[cfg(not(fanfare_loom))]
+mod shared;
 
 pub use rooms::aligned::{Aligned, Cursor};
 pub use rooms::meta::{Meta, MetaError, Metas, PhxRef};
 #[cfg(not(fanfare_loom))]
 pub use {
     api::{Owner, Page, Place, Presence, Scope},
-    builder::{Builder, DIFF_PERIOD_MAX, Stats},
+    builder::{Builder, DIFF_PERIOD_MAX},
     crdt::{Options as GossipOptions, OptionsError as GossipError},
     diff::{Batch, Diff, Fetched, Presences, Present},
     error::{BuildError, FlushError, TrackError, UpdateError},
+    shared::Stats,
 };
 
 /// The event of a diff.

@@ -10,13 +10,13 @@
 //! - I2. No lock of a room or shard is held meanwhile.
 
 use super::DIFF;
-use super::builder::Shared;
 use super::diff::{Batch, Diff, Present, present, present_json, state_json};
 use super::replication::Replication;
 use super::rooms::aligned::Aligned;
 use super::rooms::meta::{Meta, Metas};
 use super::rooms::room::{Epoch, Room, Scope, Sealing, Waiter, Wanted};
 use super::rooms::signal::{KEPT, SHARDS};
+use super::shared::Shared;
 use crate::message::attachment::ForClients;
 use crate::pool::Pool;
 use crate::sync::{Arc, Mutex, Ordering, Parker, prefetch};

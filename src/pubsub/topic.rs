@@ -37,7 +37,7 @@ impl Topic {
         &self.engine
     }
 
-    /// As [`PubSub::broadcast`].
+    /// As [`PubSub::broadcast`](crate::PubSub::broadcast).
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Topic {
         self.engine.publish_to(&self.entry).everywhere().send(event.into(), payload.into())
     }
 
-    /// As [`PubSub::broadcast_from`].
+    /// As [`PubSub::broadcast_from`](crate::PubSub::broadcast_from).
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl Topic {
         self.engine.publish_to(&self.entry).everywhere().from(from).send(event.into(), payload.into())
     }
 
-    /// As [`PubSub::try_broadcast`].
+    /// As [`PubSub::try_broadcast`](crate::PubSub::try_broadcast).
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl Topic {
         self.engine.publish_to(&self.entry).everywhere().no_wait().send(event.into(), payload.into())
     }
 
-    /// As [`PubSub::broadcast_with`].
+    /// As [`PubSub::broadcast_with`](crate::PubSub::broadcast_with).
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl Topic {
         self.engine.publish_to(&self.entry).dispatcher(dispatcher).send(event.into(), payload.into())
     }
 
-    /// As [`PubSub::subscriber_count`].
+    /// As [`PubSub::subscriber_count`](crate::PubSub::subscriber_count).
     pub fn subscriber_count(&self) -> usize {
         self.entry.state.subscriptions() as usize
     }

@@ -92,7 +92,7 @@ impl SubscriberBuilder {
 
     /// Makes a subscriber whose mailbox keeps the latest message of each key: a new one takes the place of the unread
     /// one of the same key. A new key in a full mailbox drops the oldest key, and the reader finds
-    /// [`RecvError::Lagged`](super::RecvError). The capacity is in keys.
+    /// [`RecvError::Lagged`](crate::RecvError). The capacity is in keys.
     ///
     /// The key function runs on the worker; a panic in it closes this subscriber alone, with
     /// [`CloseReason::Panicked`](crate::CloseReason).

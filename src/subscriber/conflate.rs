@@ -5,8 +5,8 @@
 //! takes that one's place and is counted; a new key in a full queue drops the oldest key, and the reader is told at
 //! the front.
 
+use super::error::TryRecvError;
 use super::handler::{Context, Handler};
-use super::reader::TryRecvError;
 use crate::engine::contract::CloseReason;
 use crate::message::body::Message;
 use crate::protocol::notify::{Notify, ended, fence_before_fire};

@@ -8,6 +8,7 @@
 pub mod builder;
 pub mod conflate;
 pub mod control;
+pub mod error;
 pub mod handler;
 pub mod reader;
 pub mod set;

@@ -4,7 +4,8 @@
 //! mailboxes that have something and not by those that are in the set. Messages are lent to the reader and given back
 //! in bulk, which is what makes reading through a set several times cheaper than through each mailbox's own `recv`.
 
-use super::reader::{BATCH, Lagged, Mailbox, Subscriber, TryRecvError};
+use super::error::{Lagged, TryRecvError};
+use super::reader::{BATCH, Mailbox, Subscriber};
 use crate::engine::Engine;
 use crate::engine::contract::CloseReason;
 use crate::engine::worker::item::Op;

@@ -7,10 +7,11 @@
 //!   answers gets no more of them.
 //! - I2. What the pool has decided is for the connection that asked, by its serial: never for a later one of its slot.
 
-use super::conn::{ChannelWire, Conn, Phase};
+use super::conn::{Conn, Phase};
 use super::handshake::{self, Handshake};
 use super::messages::caught;
 use super::reactor::{NetReactor, Stay};
+use super::wire::ChannelWire;
 use super::{Decided, Shared, ToReactor};
 use crate::channel::ConnectError;
 use crate::net::http::{Body, HeadError, Parsed, Request, Response, parse, switching_protocols};

@@ -12,12 +12,13 @@ mod options;
 mod outbound;
 mod raw;
 mod reactor;
+mod wire;
 
 pub use options::{Options, SlowClient};
 pub use raw::{Echo, RawOut, RawSocket};
 
-use crate::Wait;
 use crate::channel::{Accepted, ConnectError, Endpoint};
+use crate::engine::config::Wait;
 use crate::engine::outbox;
 use crate::engine::worker::poll;
 use crate::net::http::{Request, Response, UpgradeError};

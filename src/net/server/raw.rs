@@ -1,6 +1,6 @@
 //! Sockets without channels: a user's own protocol over WebSocket.
 
-use super::conn::Wire;
+use super::wire::{Wire, wire_of};
 use crate::channel::Frame;
 use crate::net::websocket::{CloseCode, close};
 use std::rc::Rc;
@@ -21,7 +21,7 @@ pub struct RawOut<'a>(pub(super) &'a Rc<Wire>);
 impl RawOut<'_> {
     /// Sends a message.
     pub fn send(&mut self, message: &Frame) {
-        self.0.push(super::conn::wire_of(message));
+        self.0.push(wire_of(message));
     }
 
     /// Closes the connection when all that was sent before has been written.

@@ -7,9 +7,10 @@
 //! - I4. A connection has an entry among the timers that is not later than its deadline.
 //! - I5. A connection that is not read, since what has come of it must wait, is read again when it goes on.
 
-use super::conn::{Conn, Phase, Wire};
+use super::conn::{Conn, Phase};
 use super::messages::{leave, messages, say_lagged, say_restart};
 use super::outbound::Flushed;
+use super::wire::Wire;
 use super::{Shared, ToReactor};
 use crate::engine::worker::poll::Reactor;
 use crate::net::websocket::{CloseCode, close};

@@ -1,0 +1,74 @@
+//! Where a connection is, for others to reach it.
+
+use super::Frame;
+use super::actor::{Cell, Command};
+use super::outcome::PostError;
+use super::registry::{give_up, with};
+use crate::engine::Engine;
+use crate::message::payload::Payload;
+use crate::protocol::gate;
+use crate::sync::Arc;
+
+/// Where a connection is.
+#[derive(Debug, Clone)]
+pub(super) struct Address {
+    pub(super) engine: Arc<Engine>,
+    pub(super) worker: usize,
+    pub(super) key: u64,
+}
+
+impl Address {
+    pub(super) fn worker(&self) -> usize {
+        self.worker
+    }
+
+    pub(super) fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Whether this is the connection's worker.
+    pub(super) fn is_here(&self) -> bool {
+        crate::engine::outbox::worker_of(&self.engine) == Some(self.worker)
+    }
+
+    /// Runs something on the connection's worker, behind what was broadcast before.
+    pub(super) fn run(&self, task: impl FnOnce() + Send + 'static) -> Result<(), PostError> {
+        Ok(self.engine.run_on(self.worker, Box::new(task))?)
+    }
+
+    pub(super) fn post(&self, command: Command) -> Result<(), PostError> {
+        let key = self.key;
+        self.run(move || {
+            with(key, |machine| machine.command(command));
+        })
+    }
+
+    /// Sends a frame of a channel.
+    pub(super) fn send(&self, cell: &Arc<Cell>, frame: Frame) -> Result<(), PostError> {
+        let (key, cell) = (self.key, cell.clone());
+        self.run(move || {
+            with(key, |machine| machine.forward(&cell, frame));
+        })
+    }
+
+    /// Sends pushes of a channel, encoded on the connection's worker.
+    pub(super) fn push(&self, cell: &Arc<Cell>, pushes: Vec<(&'static str, Payload)>) -> Result<(), PostError> {
+        let (key, cell) = (self.key, cell.clone());
+        self.run(move || {
+            with(key, |machine| pushes.iter().for_each(|(event, payload)| machine.push(&cell, event, payload)));
+        })
+    }
+
+    /// Whether the engine takes anything from outside.
+    pub(super) fn is_open(&self) -> bool {
+        self.engine.gate.phase() == gate::OPEN
+    }
+
+    /// For the connection's worker: the connection can't be told what it must know, and is closed, now or when the
+    /// registry is free (`registry`, I2).
+    pub(super) fn give_up(&self) {
+        if self.is_here() {
+            give_up(self.key);
+        }
+    }
+}
