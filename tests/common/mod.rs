@@ -1,41 +1,20 @@
 //! What the tests of promises share: engines of many configurations, a watchdog, messages that are numbers, and a way
 //! to hold a worker still so that a test decides what it finds when it goes on.
 
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
+
+mod watchdog;
 
 use fanfare::{
     Builder, CloseReason, Context, HandlerSubscriber, Mailbox, Message, Payload, PubSub, Subscriber, TryRecvError, Wait,
 };
-use std::io::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-/// How long a test may take before it counts as hung.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub use watchdog::{Watchdog, watch};
 
 /// More members than any walk does in one piece, several times over: such a walk is suspended.
 pub const MANY: usize = 20_000;
-
-/// Ends the process if a test hangs. Keep it for the length of the test.
-pub struct Watchdog {
-    _end: Sender<()>,
-}
-
-/// Starts the watchdog of a test.
-pub fn watch() -> Watchdog {
-    let (end, ended) = channel::<()>();
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::thread::spawn(move || {
-        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            // Not by a macro: those are captured, and lost with the process.
-            let _ = writeln!(std::io::stderr(), "\n{name} hangs: it has taken more than {PATIENCE:?}");
-            std::process::abort();
-        }
-    });
-    Watchdog { _end: end }
-}
 
 /// One configuration of the matrix.
 #[derive(Debug, Clone, Copy)]

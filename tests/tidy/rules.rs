@@ -122,7 +122,7 @@ pub(crate) fn leftovers(source: &Source) -> Breaches {
     breaches
 }
 
-/// A file of the library that does not open with what it is.
+/// A file of the product that does not open with what it is.
 pub(crate) fn opening(source: &Source) -> Breaches {
     if source.text.starts_with("//!") {
         Breaches::new()

@@ -7,9 +7,6 @@ mod contract;
 mod hub;
 #[cfg(feature = "nats")]
 mod nats;
-#[cfg(feature = "program")]
-#[path = "../serving/mod.rs"]
-mod serving;
 
 use bytes::Bytes;
 use fanfare::cluster::{Cluster, Health, Receiver};

@@ -19,7 +19,7 @@ const PYTHONS: [&str; 2] = ["python3.11", "python3"];
 pub(crate) fn run(cases: &[String]) -> Outcome {
     let suite = root().join(SUITE);
     let environment = environment(&suite, &target_dir("autobahn"))?;
-    run_command(&mut cargo(["build", "--package=fanfare", "--all-features", "--bin=fanfare", "--profile=test"]))?;
+    run_command(&mut cargo(["build", "--package=fanfare-cli", "--profile=test"]))?;
     let server = Server::start(&target_dir("debug").join("fanfare"))?;
     let mut client = Command::new(suite.join("run.sh"));
     client.arg(format!("ws://127.0.0.1:{}/echo", server.port));

@@ -11,7 +11,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let is_presence = arguments.iter().any(|argument| argument == "--presence");
     let is_quick = arguments.iter().any(|argument| argument == "--quick");
     let (profile, folder) = if is_quick { ("--profile=test", "debug") } else { ("--profile=release", "release") };
-    run_command(&mut cargo(["build", "--package=fanfare", "--all-features", "--bin=fanfare", profile]))?;
+    run_command(&mut cargo(["build", "--package=fanfare-cli", profile]))?;
     run_command(&mut cargo(["build", "--package=fanfare-load", profile]))?;
     let folder = target_dir(folder);
     let mut client = Command::new(folder.join("fanfare-load"));

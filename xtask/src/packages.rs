@@ -1,4 +1,4 @@
-//! The npm packages of the Node projects below `tests/`, installed exactly as their lockfiles say.
+//! The npm packages of the Node projects below `cli/tests/`, installed exactly as their lockfiles say.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::shell::{Outcome, read, root, run};
 
-const PROJECTS: [&str; 2] = ["tests/phoenix", "tests/browser"];
+const PROJECTS: [&str; 2] = ["cli/tests/phoenix", "cli/tests/browser"];
 /// Beside the packages: the lockfile that they were installed from.
 const INSTALLED: &str = "node_modules/.installed-lock.json";
 

@@ -1,17 +1,18 @@
 //! The `fanfare` program, run as a user runs it, on small loads.
-#![cfg(feature = "program")]
 
-mod common;
 mod serving;
+#[path = "../../tests/common/watchdog.rs"]
+mod watchdog;
+#[path = "../../tests/wire/mod.rs"]
 mod wire;
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use common::watch;
 use serde_json::{Value, json};
 use serving::Serving;
+use watchdog::watch;
 use wire::{Reply, Wire};
 
 fn fanfare(arguments: &[&str]) -> Output {

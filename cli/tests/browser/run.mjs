@@ -12,7 +12,7 @@ import { Server } from "../phoenix/server.mjs";
 const WAIT_MS_MAX = 30_000;
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ASSETS = join(HERE, "../phoenix/node_modules/phoenix-1.8/priv/static");
-const ARTIFACTS = process.env.FANFARE_ARTIFACTS ?? join(HERE, "../../target/artifacts");
+const ARTIFACTS = process.env.FANFARE_ARTIFACTS ?? join(HERE, "../../../target/artifacts");
 const FLAGS = [
   "--headless=new",
   "--no-sandbox",
@@ -150,7 +150,7 @@ const bodies = (page) => page.locator("#messages > li [data-body]").allTextConte
 
 async function main(client) {
   assert.ok(["fanfare", "phoenix"].includes(client), "CLIENT is fanfare or phoenix");
-  assert.ok(existsSync(join(ASSETS, "phoenix.mjs")), "the packages of tests/phoenix are not installed");
+  assert.ok(existsSync(join(ASSETS, "phoenix.mjs")), "the packages of cli/tests/phoenix are not installed");
   const options = client === "phoenix" ? ["--assets", ASSETS] : [];
   mkdirSync(ARTIFACTS, { recursive: true });
   let server = Object.assign(await Server.start({ options }), { options });

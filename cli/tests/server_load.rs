@@ -1,11 +1,12 @@
 //! Ten thousand connections on one topic of the real program: each gets each broadcast whole and in order.
-#![cfg(all(feature = "program", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
-mod common;
 mod serving;
+#[path = "../../tests/common/watchdog.rs"]
+mod watchdog;
+#[path = "../../tests/wire/mod.rs"]
 mod wire;
 
-use common::watch;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use serving::Serving;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use watchdog::watch;
 use wire::{FIN, TEXT, Wire};
 
 const CONNECTIONS: usize = 10_000;

@@ -1,6 +1,5 @@
 //! The unmodified `phoenix` package from npm, and the demo page's own client, in Node against the real program:
-//! `tests/phoenix/cases.mjs` has the cases. `cargo xtask test` installs the packages.
-#![cfg(feature = "program")]
+//! `phoenix/cases.mjs` has the cases. `cargo xtask test` installs the packages.
 
 mod node;
 

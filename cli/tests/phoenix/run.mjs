@@ -8,7 +8,7 @@ import { Tab, times } from "./kit.mjs";
 import { Server } from "./server.mjs";
 
 const CASE_MS_MAX = 60_000;
-const CLIENTS = { 1.7: "phoenix-1.7", 1.8: "phoenix-1.8", own: "../../src/bin/fanfare/page/fanfare.mjs" };
+const CLIENTS = { 1.7: "phoenix-1.7", 1.8: "phoenix-1.8", own: "../../src/page/fanfare.mjs" };
 
 async function runCase(library, server, run) {
   const tabs = [];

@@ -1,6 +1,5 @@
-//! The demo page in Debian's chromium: two pages chat through the real program, as `tests/browser/run.mjs` has it.
+//! The demo page in Debian's chromium: two pages chat through the real program, as `browser/run.mjs` has it.
 //! Screenshots are kept in `target/artifacts/`. `cargo xtask test` installs what this needs.
-#![cfg(feature = "program")]
 
 mod node;
 
