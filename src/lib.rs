@@ -46,8 +46,8 @@
 //! # Features
 //!
 //! `server` (default): workers can sleep in a poll, from which sockets wake them ([`Wait`]); and what goes over
-//! sockets, in the module `net`. `nats` (default): nodes over NATS. Without default features the engine and presence
-//! alone are built, with few dependencies. The `fanfare` program is a package of its own.
+//! sockets, in the module `net`. `nats`: nodes over NATS. Without default features the engine and presence alone are
+//! built, with few dependencies. The `fanfare` program is a package of its own.
 
 #![cfg_attr(
     fanfare_loom,

@@ -7,8 +7,11 @@ use crate::{msrv, shell};
 pub(crate) fn run() -> Outcome {
     run_command(&mut cargo(["fmt", "--all", "--check"]))?;
     run_command(cargo(["clippy", "--workspace", "--all-targets", "--all-features"]).args(["--", "-D", "warnings"]))?;
-    let engine_alone = ["clippy", "--package=fanfare", "--no-default-features", "--all-targets"];
-    run_command(cargo(engine_alone).args(["--", "-D", "warnings"]))?;
+    // What a plain dependency gets, and the engine alone.
+    for features in [&[][..], &["--no-default-features"]] {
+        let mut library = cargo(["clippy", "--package=fanfare", "--all-targets"]);
+        run_command(library.args(features).args(["--", "-D", "warnings"]))?;
+    }
     // The models are empty without their cfg, and the library has other code under it.
     let mut models = cargo(["clippy", "--package=fanfare-loom", "--all-targets"]);
     models.env("RUSTFLAGS", rustflags("--cfg fanfare_loom")).arg("--target-dir").arg(target_dir("loom"));
