@@ -2,7 +2,7 @@
 //!
 //! Everything concurrent in this crate takes its primitives from here, so that one switch, the private
 //! `--cfg fanfare_loom`, puts the model checker's own under the same code: production and model run the same lines.
-//! `tests/tidy.rs` fails the build when a module reaches around the gate.
+//! `tests/tidy/` fails the build when a module reaches around the gate.
 //!
 //! # Named orderings
 //!

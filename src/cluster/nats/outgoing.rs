@@ -5,9 +5,10 @@
 //! system call, so the thread leaves its waker here only when it has found nothing to do, and whoever changes that
 //! takes the waker along: a burst wakes once.
 //!
-//! Invariants. I1: what is taken leaves in the order in which it was taken, for what could not be handed to the
-//! connection is put back in front. I2: the bytes of all payloads in the queue are at most the limit, or there is one
-//! payload. I3: once stopped, nothing is taken and nothing leaves.
+//! - I1. What is taken leaves in the order in which it was taken, for what could not be handed to the connection is put
+//!   back in front.
+//! - I2. The bytes of all payloads in the queue are at most the limit, or there is one payload.
+//! - I3. Once stopped, nothing is taken and nothing leaves.
 
 use crate::cluster::{Health, Taken, counted};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Parker};

@@ -15,8 +15,8 @@
 //! subscriber's chain.
 //!
 //! Lists change in place. A walk in progress doesn't see that: the worker holds changes of a topic back while one of
-//! its walks is suspended (see [`core`](super::core)), so that no snapshot is needed; `docs/decisions/0002` has the
-//! reasons.
+//! its walks is suspended (see [`core`](super::core)), so that no snapshot is needed; its reasons are in
+//! `docs/decisions/0002-changes-wait-for-a-suspended-walk.md`.
 
 use super::segments::Segments;
 use crate::message::dispatch::Metadata;
