@@ -1,11 +1,17 @@
 //! Holds the repository's source to the house rules that neither rustc nor clippy knows. CONTRIBUTING.md explains them.
 
+mod cycles;
+mod graph;
+mod layers;
 mod rules;
+mod shipped;
 mod source;
+mod tables;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use graph::Library;
 use rules::Breaches;
 use source::Source;
 
@@ -66,7 +72,11 @@ fn hold(files: Vec<(String, Source)>, rule: impl Fn(&str, &Source) -> Breaches) 
     let broken = |(name, source): &(String, Source)| {
         rule(name, source).into_iter().map(|breach| format!("{name}:{breach}")).collect::<Vec<_>>()
     };
-    let breaches: Vec<String> = files.iter().flat_map(broken).collect();
+    pass(&files.iter().flat_map(broken).collect::<Vec<String>>());
+}
+
+/// Fails with the breaches, if there are any.
+fn pass(breaches: &[String]) {
     assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
 }
 
@@ -151,6 +161,17 @@ fn nothing_is_left_undone() {
 #[test]
 fn every_file_of_the_product_says_what_it_is() {
     hold(files_of_product(), |_, source| rules::opening(source));
+}
+
+#[test]
+fn layers_are_used_from_above() {
+    let library = Library::new(&files_of("src"));
+    pass(&layers::reaching_up(&library, tables::LAYERS, tables::MAY_REACH_UP));
+}
+
+#[test]
+fn cycles_are_listed() {
+    pass(&cycles::unlisted(&Library::new(&files_of("src")), tables::CYCLES));
 }
 
 #[test]

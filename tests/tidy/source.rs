@@ -1,12 +1,25 @@
 //! A Rust source text as the rules of the tidy test see it: code apart from comments and literals, `use` trees spelled
 //! out, functions with their lengths.
 
-/// A source text, and its code: the same text with every comment and the inside of every literal turned to blanks.
-/// Lines and columns (in bytes) of the two are the same.
+/// A source text; its code, which is the same text with every comment and the inside of every literal turned to blanks;
+/// and its comments, with everything else turned to blanks. Lines and columns (in bytes) of the three are the same.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) text: String,
     pub(crate) code: String,
+    pub(crate) comments: String,
+}
+
+/// One name that a `use` brings in.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Use {
+    /// The place of the `use`.
+    pub(crate) at: usize,
+    pub(crate) path: String,
+    /// What the path is called here; `*` for a glob.
+    pub(crate) name: String,
+    /// Other modules may take it from here.
+    pub(crate) is_public: bool,
 }
 
 /// A function: its name, the line of its `fn` (from 1), and how many lines it has from there to its closing brace.
@@ -19,7 +32,8 @@ pub(crate) struct Function {
 
 impl Source {
     pub(crate) fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), code: code_of(text) }
+        let (code, comments) = code_and_comments(text);
+        Self { text: text.to_owned(), code, comments }
     }
 
     /// The number of the line, from 1, that holds the byte at `at`.
@@ -41,18 +55,25 @@ impl Source {
     /// Every path that a `use` brings in, as (place of its `use`, path): `use a::{b, c::d as e};` gives `a::b`,
     /// `a::c::d`.
     pub(crate) fn imports(&self) -> Vec<(usize, String)> {
-        let mut imports = Vec::new();
+        self.uses().into_iter().map(|import| (import.at, import.path)).collect()
+    }
+
+    /// Every name that a `use` brings in.
+    pub(crate) fn uses(&self) -> Vec<Use> {
+        let mut uses = Vec::new();
         for at in self.find("use") {
             let Some((tree, _)) = self.code[at + "use".len()..].split_once(';') else { continue };
             // `use<'a>` of a return type is no import.
             if !tree.starts_with(char::is_whitespace) {
                 continue;
             }
+            let before = self.code[..at].trim_end();
+            let is_public = before.ends_with("pub") || before.ends_with(')');
             let mut paths = Vec::new();
             expand("", tree, &mut paths);
-            imports.extend(paths.into_iter().map(|path| (at, path)));
+            uses.extend(paths.into_iter().map(|(path, name)| Use { at, path, name, is_public }));
         }
-        imports
+        uses
     }
 
     /// Every function with a body.
@@ -89,18 +110,20 @@ impl Source {
     }
 }
 
-fn is_identifier(c: char) -> bool {
+pub(crate) fn is_identifier(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Adds the paths of the `use` tree `tree` below `prefix` to `paths`.
-fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
+/// Adds the paths of the `use` tree `tree` below `prefix` to `paths`, as (path, name).
+fn expand(prefix: &str, tree: &str, paths: &mut Vec<(String, String)>) {
     let tree = tree.trim();
     let Some((path, group)) = tree.split_once('{') else {
-        let name = tree.split_whitespace().next().unwrap_or_default().trim_start_matches("::");
-        if !name.is_empty() {
-            let path = format!("{prefix}{name}");
-            paths.push(path.strip_suffix("::self").map_or_else(|| path.clone(), str::to_owned));
+        let mut words = tree.split_whitespace();
+        let path = format!("{prefix}{}", words.next().unwrap_or_default().trim_start_matches("::"));
+        let path = path.strip_suffix("::self").unwrap_or(&path);
+        if !tree.is_empty() {
+            let last = path.rsplit("::").next().unwrap_or(path);
+            paths.push((path.to_owned(), words.nth(1).unwrap_or(last).to_owned()));
         }
         return;
     };
@@ -120,23 +143,33 @@ fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
     }
 }
 
-/// Blanks out comments and the insides of literals.
-fn code_of(text: &str) -> String {
+/// The text with comments and the insides of literals blanked out, and the text with all but the comments blanked out.
+fn code_and_comments(text: &str) -> (String, String) {
     let mut code = String::with_capacity(text.len());
+    let mut comments = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        let (kept, blanked) = token(rest, code.ends_with(is_identifier));
-        code.push_str(&rest[..kept]);
-        for byte in rest[kept..kept + blanked].bytes() {
-            code.push(if byte == b'\n' { '\n' } else { ' ' });
+        let is_comment = rest.starts_with("//") || rest.starts_with("/*");
+        let (kept, blanked) = match token(rest, code.ends_with(is_identifier)) {
+            (0, 0) => (first.len_utf8(), 0),
+            lengths => lengths,
+        };
+        let (seen, hidden) = rest[..kept + blanked].split_at(kept);
+        code.push_str(seen);
+        blank(hidden, &mut code);
+        if is_comment {
+            comments.push_str(hidden);
+        } else {
+            blank(&rest[..kept + blanked], &mut comments);
         }
-        let step = if kept + blanked == 0 { first.len_utf8() } else { kept + blanked };
-        if kept + blanked == 0 {
-            code.push(first);
-        }
-        rest = &rest[step..];
+        rest = &rest[kept + blanked..];
     }
-    code
+    (code, comments)
+}
+
+/// Adds a blank for each byte of `text` to `to`, and its line ends.
+pub(crate) fn blank(text: &str, to: &mut String) {
+    to.extend(text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }));
 }
 
 /// How many bytes at the start of `rest` stay, and how many after them are comment or literal; (0, 0) for plain code.
@@ -221,6 +254,10 @@ fn character(rest: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    fn code_of(text: &str) -> String {
+        code_and_comments(text).0
+    }
+
     #[test]
     fn comments_and_literals_are_no_code() {
         let text =
@@ -255,6 +292,25 @@ mod tests {
         let text = "use a::b;\npub use ::c::{d, e::{self, f as g}, h::*};\nfn i() -> impl J + use<'_> { use k; }";
         let paths: Vec<String> = Source::new(text).imports().into_iter().map(|(_, path)| path).collect();
         assert_eq!(paths, ["a::b", "c::d", "c::e", "c::e::f", "c::h::*", "k"]);
+    }
+
+    #[test]
+    fn imports_have_names_and_a_reach() {
+        let text = "pub(crate) use a::{self, b as c};\n#[cfg(x)]\nuse d::*;\npub use e as _;";
+        let uses: Vec<_> =
+            Source::new(text).uses().into_iter().map(|one| (one.path, one.name, one.is_public)).collect();
+        let expected = [("a", "a", true), ("a::b", "c", true), ("d::*", "*", false), ("e", "_", true)];
+        assert_eq!(uses, expected.map(|(path, name, is_public)| (path.to_owned(), name.to_owned(), is_public)));
+    }
+
+    #[test]
+    fn comments_are_kept_apart() {
+        let source = Source::new("a // b\nlet c = \"// d\"; /* e\n f */ g é // h");
+        assert_eq!(source.comments.len(), source.text.len());
+        assert_eq!(
+            source.comments.split_whitespace().collect::<Vec<_>>(),
+            ["//", "b", "/*", "e", "f", "*/", "//", "h"]
+        );
     }
 
     #[test]
