@@ -54,7 +54,7 @@ pub(super) enum Job {
 pub(super) struct Cell {
     pub(super) topic: Arc<str>,
     pub(super) join_ref: Scalar,
-    /// Its connection has had the topic before (`machine`, I3).
+    /// Its connection has had the topic before (`connection`, I3).
     pub(super) again: bool,
     pub(super) serializer: Arc<dyn Serializer>,
     pub(super) endpoint: Endpoint,
@@ -64,7 +64,7 @@ pub(super) struct Cell {
     queue: Mutex<Queue>,
     body: Mutex<Box<dyn Body>>,
     killed: AtomicBool,
-    /// Its connection has forgotten it (`machine`, I2). Written and read on the connection's worker alone.
+    /// Its connection has forgotten it (`connection`, I2). Written and read on the connection's worker alone.
     detached: AtomicBool,
     /// Who it is among the topic's subscribers, once it has joined.
     lane: OnceLock<SubscriberId>,

@@ -1,8 +1,11 @@
 //! Holds the repository's source to the house rules that neither rustc nor clippy knows. CONTRIBUTING.md explains them.
 
+mod comments;
 mod cycles;
 mod graph;
+mod invariants;
 mod layers;
+mod paths;
 mod rules;
 mod shipped;
 mod source;
@@ -11,7 +14,10 @@ mod tables;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use comments::Paragraph;
 use graph::Library;
+use invariants::Stated;
+use paths::Tree;
 use rules::Breaches;
 use source::Source;
 
@@ -172,6 +178,81 @@ fn layers_are_used_from_above() {
 #[test]
 fn cycles_are_listed() {
     pass(&cycles::unlisted(&Library::new(&files_of("src")), tables::CYCLES));
+}
+
+/// Every text that names paths: (path from the root, its paragraphs).
+fn texts(tree: &Tree) -> Vec<(String, Vec<Paragraph>)> {
+    let rust = files_of_all().into_iter().map(|(name, source)| (name, comments::of_rust(&source)));
+    let others = tree.below("").filter_map(|name| {
+        let read: fn(&str) -> Vec<Paragraph> = match name.rsplit_once('.')?.1 {
+            "md" => comments::of_markdown,
+            "toml" => |text| comments::of_lines(text, "#"),
+            "mjs" => |text| comments::of_lines(text, "//"),
+            _ => return None,
+        };
+        Some((name.to_owned(), read(&read_file(name))))
+    });
+    rust.chain(others).collect()
+}
+
+fn read_file(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name))
+        .unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Everything in the repository but what commands make.
+fn tree() -> Tree {
+    let mut paths = Vec::new();
+    walk(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut paths);
+    Tree::new(paths)
+}
+
+/// Adds what lies below `folder` to `paths`, each with `prefix` before its name.
+fn walk(folder: &Path, prefix: &str, paths: &mut Vec<String>) {
+    for path in folder.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name == ".git" || NOT_SOURCE.contains(&name.as_str()) {
+            continue;
+        }
+        let full = format!("{prefix}{name}");
+        if path.is_dir() {
+            walk(&path, &format!("{full}/"), paths);
+        }
+        paths.push(full);
+    }
+}
+
+/// Fails with what `rule` finds in the paragraphs of any text.
+fn hold_texts(tree: &Tree, rule: impl Fn(&str, &[Paragraph]) -> Breaches) {
+    let texts = texts(tree);
+    let broken = |(name, paragraphs): &(String, Vec<Paragraph>)| {
+        rule(name, paragraphs).into_iter().map(|breach| format!("{name}:{breach}")).collect::<Vec<_>>()
+    };
+    pass(&texts.iter().flat_map(broken).collect::<Vec<String>>());
+}
+
+#[test]
+fn paths_in_comments_and_documents_lead_somewhere() {
+    let tree = tree();
+    hold_texts(&tree, |name, paragraphs| paths::lost(&tree, name, paragraphs));
+}
+
+#[test]
+fn models_in_documents_are_there() {
+    let tree = tree();
+    let documents = tree.below("").filter(|name| name.ends_with(".md"));
+    let broken = documents.flat_map(|name| {
+        paths::lost_models(&tree, &read_file(name)).into_iter().map(move |breach| format!("{name}:{breach}"))
+    });
+    pass(&broken.collect::<Vec<String>>());
+}
+
+#[test]
+fn invariants_are_stated_where_they_are_cited_from() {
+    let tree = tree();
+    let files = files_of("src");
+    let stated = Stated::new(files.iter().map(|(name, source)| (name.as_str(), source.text.as_str())));
+    hold_texts(&tree, |name, paragraphs| stated.unstated(&tree, name, paragraphs));
 }
 
 #[test]
