@@ -18,16 +18,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Engine, histogram, is_test, is_wanted, tell, tell_dropped};
-use fanfare::{Builder, Idle, MailboxSet, PubSub, SetEvent, Subscriber, TryRecvError};
+use fanfare::{Idle, MailboxSet, PubSub, PubSubBuilder, SetEvent, Subscriber, TryRecvError};
 
 const SPIN: Duration = Duration::from_secs(1);
 const MANY: usize = 1_000;
 
 fn main() {
     let one = || PubSub::builder().workers(1);
-    let hop = |builder: Builder| builder.in_place_members_max(0);
-    let spin = |builder: Builder| builder.idle(Idle::Spin(SPIN));
-    let in_place = |builder: Builder| builder.in_place_members_max(MANY as u64);
+    let hop = |builder: PubSubBuilder| builder.in_place_members_max(0);
+    let spin = |builder: PubSubBuilder| builder.idle(Idle::Spin(SPIN));
+    let in_place = |builder: PubSubBuilder| builder.in_place_members_max(MANY as u64);
 
     to_one("one, hop, worker parked, reader parked", hop(one()), pause_asleep, parked_reader);
     to_one("one, hop, worker spinning, reader parked", spin(hop(one())), pause_asleep, parked_reader);
@@ -125,7 +125,7 @@ fn pause_awake() {
     common::spin(Duration::from_micros(10));
 }
 
-fn to_one(name: &str, builder: Builder, pause: fn(), reader: Reader) {
+fn to_one(name: &str, builder: PubSubBuilder, pause: fn(), reader: Reader) {
     if !is_wanted(name) {
         return;
     }
@@ -142,7 +142,7 @@ fn to_one(name: &str, builder: Builder, pause: fn(), reader: Reader) {
 }
 
 /// The publisher reads its own message.
-fn to_oneself(name: &str, builder: Builder) {
+fn to_oneself(name: &str, builder: PubSubBuilder) {
     if !is_wanted(name) {
         return;
     }
@@ -189,7 +189,7 @@ fn tokio_to_one(name: &str) {
 }
 
 /// One parked reader of a thousand mailboxes: until it has the message of the last.
-fn to_many(name: &str, builder: Builder) {
+fn to_many(name: &str, builder: PubSubBuilder) {
     if !is_wanted(name) {
         return;
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use common::{Engine, Wakes, criterion, histogram, is_test, is_wanted, measure, sizes, tell};
 use criterion::Criterion;
-use fanfare::{Builder, Idle, PubSub};
+use fanfare::{Idle, PubSub, PubSubBuilder};
 use hdrhistogram::Histogram;
 
 /// Longer than any pause in here.
@@ -38,7 +38,7 @@ fn main() {
     criterion.final_summary();
 }
 
-fn builder(idle: Idle) -> Builder {
+fn builder(idle: Idle) -> PubSubBuilder {
     // By the inbox, whatever the number of members.
     PubSub::builder().workers(1).idle(idle).in_place_members_max(0)
 }

@@ -92,7 +92,7 @@ pub use {
     message::dispatch::{Dispatch, Dispatcher, SubscriptionRef},
     message::payload::{EncodeError, Event, ParseError, Payload, Typed},
     pubsub::PubSub,
-    pubsub::builder::Builder,
+    pubsub::builder::PubSubBuilder,
     pubsub::topic::Topic,
     subscriber::builder::SubscriberBuilder,
     subscriber::control::Control,

@@ -22,18 +22,18 @@ const KEPT: Duration = Duration::from_secs(10);
 pub(crate) struct Pool(Arc<Handle>);
 
 #[derive(Debug)]
-struct Handle(Arc<Shared>);
+struct Handle(Arc<PoolShared>);
 
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
+struct PoolShared {
+    state: Mutex<PoolState>,
     work: Condvar,
     /// Notified when no job runs or waits.
     quiet: Condvar,
     threads_max: usize,
 }
 
-struct State {
+struct PoolState {
     jobs: VecDeque<Job>,
     threads: usize,
     /// Jobs that run.
@@ -47,9 +47,12 @@ struct State {
     closed: bool,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for PoolState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("jobs", &self.jobs.len()).field("threads", &self.threads).finish_non_exhaustive()
+        f.debug_struct("PoolState")
+            .field("jobs", &self.jobs.len())
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
     }
 }
 
@@ -57,8 +60,8 @@ impl Pool {
     /// A pool of at most `threads_max` threads, none of which exists yet.
     pub(crate) fn new(threads_max: usize) -> Self {
         let state =
-            State { jobs: VecDeque::new(), threads: 0, running: 0, sent: 0, idle: 0, notified: 0, closed: false };
-        let shared = Shared {
+            PoolState { jobs: VecDeque::new(), threads: 0, running: 0, sent: 0, idle: 0, notified: 0, closed: false };
+        let shared = PoolShared {
             state: Mutex::new(state),
             work: Condvar::new(),
             quiet: Condvar::new(),
@@ -85,7 +88,7 @@ impl Pool {
         state.threads += 1;
         drop(state);
         let runner = shared.clone();
-        let spawned = thread::Builder::new().name("fanfare-callbacks".to_owned()).spawn(move || runner.run());
+        let spawned = thread::Builder::new().name("fanfare-pool".to_owned()).spawn(move || runner.run());
         if spawned.is_err() {
             // The system has no more threads: the ones that there are come to the job.
             let mut state = shared.state.lock();
@@ -115,7 +118,7 @@ fn run_caught(job: Job) {
     let _ = catch_unwind(AssertUnwindSafe(job));
 }
 
-impl Shared {
+impl PoolShared {
     fn run(&self) {
         let mut state = self.state.lock();
         loop {

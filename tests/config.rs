@@ -4,11 +4,12 @@ mod common;
 
 use common::{Setup, number, numbers};
 use fanfare::{
-    BroadcastError, Builder, ConfigError, Context, Idle, Message, Outcome, PubSub, SubscribeError, Subscriber, Wait,
+    BroadcastError, ConfigError, Context, Idle, Message, Outcome, PubSub, PubSubBuilder, SubscribeError, Subscriber,
+    Wait,
 };
 use std::time::Duration;
 
-fn refused(builder: Builder) -> (String, u64, u64, u64) {
+fn refused(builder: PubSubBuilder) -> (String, u64, u64, u64) {
     match builder.build() {
         Err(ConfigError::OutOfRange { option, given, min, max }) => (option.to_owned(), given, min, max),
         other => panic!("{other:?}"),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
-use fanfare::{Builder, HandlerSubscriber, Payload, PubSub, Subscriber, Topic};
+use fanfare::{HandlerSubscriber, Payload, PubSub, PubSubBuilder, Subscriber, Topic};
 use hdrhistogram::Histogram;
 
 /// Workers, where a benchmark does not say: the bars are for two.
@@ -78,7 +78,7 @@ pub struct Engine {
 
 impl Engine {
     /// An engine without members.
-    pub fn new(builder: Builder) -> Self {
+    pub fn new(builder: PubSubBuilder) -> Self {
         let pubsub = builder.build().unwrap();
         let topic = pubsub.topic("bench").unwrap();
         Engine { pubsub, topic, payload: payload(), mailboxes: Vec::new(), handlers: Vec::new() }

@@ -10,8 +10,8 @@ use fanfare::{PubSub, Subscriber};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// A lane that no gossip goes by.
-const LANE: u16 = 1;
+/// A partition that no gossip goes by.
+const PARTITION: u16 = 1;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Has no other nodes: the harness speaks for them.
@@ -91,7 +91,7 @@ impl House {
         packet.extend(1_u64.to_le_bytes());
         packet.extend(b"\x05other");
         packet.extend(records);
-        self.receiver.receive(Some(LANE), packet.into());
+        self.receiver.receive(Some(PARTITION), packet.into());
     }
 
     fn gossip(&self, gossip: &[u8]) {
@@ -131,7 +131,7 @@ pub fn cluster(bytes: &[u8]) {
     let mut house = HOUSE.get_or_init(|| Mutex::new(House::new())).lock().expect("nothing broke it before");
     let is_gossip = kind % 3 == 2;
     match kind % 3 {
-        0 => house.receiver.receive(Some(LANE), Bytes::copy_from_slice(bytes)),
+        0 => house.receiver.receive(Some(PARTITION), Bytes::copy_from_slice(bytes)),
         1 => house.packet(bytes),
         _ => house.gossip(bytes),
     }

@@ -9,7 +9,7 @@
 #![cfg(fanfare_loom)]
 
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::remote::{Lane, take_if_idle};
+use fanfare::internals::remote::{Remote, take_if_idle};
 use loom::thread;
 use std::sync::Arc;
 
@@ -20,21 +20,21 @@ struct Core {
 }
 
 struct Engine {
-    lane: Lane<u32, (), (), Core>,
+    remote: Remote<u32, (), (), Core>,
 }
 
 impl Engine {
     fn new() -> Arc<Self> {
-        Arc::new(Engine { lane: Lane::new(Inbox::new(4, 0), (), Core::default()) })
+        Arc::new(Engine { remote: Remote::new(Inbox::new(4, 0), (), Core::default()) })
     }
 
     fn push(&self, number: u32) {
-        self.lane.inbox.push(number, 0).expect("there is room for all");
+        self.remote.inbox.push(number, 0).expect("there is room for all");
     }
 
     /// Delivers in place if that is possible, by the inbox otherwise.
     fn broadcast(&self, number: u32) {
-        match take_if_idle(|_| &self.lane, 1) {
+        match take_if_idle(|_| &self.remote, 1) {
             Some(mut taken) => taken[0].baton.with(|core| core.got.push(number)),
             None => self.push(number),
         }
@@ -42,9 +42,9 @@ impl Engine {
 
     /// A round of the worker. Returns whether it did anything.
     fn work(&self) -> bool {
-        self.lane.take_baton().with(|core| {
+        self.remote.take_baton().with(|core| {
             // SAFETY: under the baton.
-            let number = unsafe { self.lane.inbox.pop() };
+            let number = unsafe { self.remote.inbox.pop() };
             core.got.extend(number);
             number.is_some()
         })
@@ -53,7 +53,7 @@ impl Engine {
     /// Works until nothing is left, and tells what came.
     fn finish(&self) -> Vec<u32> {
         while self.work() {}
-        self.lane.take_baton().with(|core| core.got.clone())
+        self.remote.take_baton().with(|core| core.got.clone())
     }
 }
 

@@ -3,18 +3,19 @@
 //! want of work, applies the log with no broadcast at hand, and clears its bit in a topic that has no members. Whoever
 //! finds the bit set need not bring the topic along: the worker has it.
 //!
-//! The lane, the log and the topic's state are the engine's; its lists and its loop are a few lines here: a list of
+//! The remote, the log and the topic's state are the engine's; its lists and its loop are a few lines here: a list of
 //! numbers, applied from the log, and a record of who got what.
 //!
 //! All schedules of up to two preemptions: about 3 s.
 // loom: preemptions=2
-// mutants: log.apply_all, log.position, log.append, log.hide_over_pending, log.hide_over_fetched, lane.position_last
+// mutants: control_log.apply_all, control_log.position, control_log.append, control_log.hide_over_pending
+// mutants: control_log.hide_over_fetched, remote.position_last
 #![cfg(fanfare_loom)]
 
-use fanfare::internals::control_log::LogReader;
+use fanfare::internals::control_log::ControlLogReader;
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::remote::Lane;
-use fanfare::internals::topic_lifecycle::State;
+use fanfare::internals::remote::Remote;
+use fanfare::internals::topic_lifecycle::TopicLifecycle;
 use loom::thread;
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ enum Op {
 type Item = (u32, u64);
 
 struct Core {
-    log: LogReader<Op>,
+    control_log: ControlLogReader<Op>,
     members: Vec<u32>,
     /// Whether the worker has the topic.
     has_topic: bool,
@@ -38,61 +39,62 @@ struct Core {
 }
 
 struct Engine {
-    topic: State,
-    lane: Lane<Item, Op, (), Core>,
+    topic: TopicLifecycle,
+    remote: Remote<Item, Op, (), Core>,
 }
 
 impl Engine {
     fn new() -> Arc<Self> {
-        let core = Core { log: LogReader::new(), members: Vec::new(), has_topic: false, got: Vec::new() };
-        Arc::new(Engine { topic: State::new(), lane: Lane::new(Inbox::new(4, 0), (), core) })
+        let core =
+            Core { control_log: ControlLogReader::new(), members: Vec::new(), has_topic: false, got: Vec::new() };
+        Arc::new(Engine { topic: TopicLifecycle::new(), remote: Remote::new(Inbox::new(4, 0), (), core) })
     }
 
     fn subscribe(&self, member: u32) {
-        let mut log = self.lane.log.lock();
+        let mut log = self.remote.control_log.lock();
         let brings = self.topic.show(0);
         log.append(Op::Subscribe(member, brings));
     }
 
     fn unsubscribe(&self, member: u32) {
-        self.lane.log.lock().append(Op::Unsubscribe(member));
+        self.remote.control_log.lock().append(Op::Unsubscribe(member));
     }
 
     fn broadcast(&self, number: u32) {
         if self.topic.workers() != 0 {
-            let item = (number, self.lane.log.position());
-            self.lane.inbox.push(item, 0).expect("there is room for all");
+            let item = (number, self.remote.control_log.position());
+            self.remote.inbox.push(item, 0).expect("there is room for all");
         }
     }
 
     /// A round of the worker. Returns whether it did anything.
     fn work(&self) -> bool {
-        self.lane.take_baton().with(|core| {
+        self.remote.take_baton().with(|core| {
             // SAFETY: under the baton.
-            if let Some((number, position)) = unsafe { self.lane.inbox.pop() } {
-                core.apply_to(&self.lane, position);
+            if let Some((number, position)) = unsafe { self.remote.inbox.pop() } {
+                core.apply_to(&self.remote, position);
                 core.got.extend(core.members.iter().map(|&member| (number, member)));
                 core.hide(self);
                 return true;
             }
-            let Some(position) = self.lane.position_if_drained() else { return false };
-            let applied = core.log.applied();
-            core.apply_to(&self.lane, position);
+            let Some(position) = self.remote.position_if_drained() else { return false };
+            let applied = core.control_log.applied();
+            core.apply_to(&self.remote, position);
             core.hide(self);
-            core.log.applied() > applied
+            core.control_log.applied() > applied
         })
     }
 
     /// Works until nothing is left, and tells who got what.
     fn finish(&self) -> Vec<(u32, u32)> {
         while self.work() {}
-        self.lane.take_baton().with(|core| core.got.clone())
+        self.remote.take_baton().with(|core| core.got.clone())
     }
 }
 
 impl Core {
-    fn apply_to(&mut self, lane: &Lane<Item, Op, (), Core>, position: u64) {
-        while let Some(op) = self.log.next(&lane.log, position) {
+    fn apply_to(&mut self, remote: &Remote<Item, Op, (), Core>, position: u64) {
+        while let Some(op) = self.control_log.next(&remote.control_log, position) {
             match op {
                 Op::Subscribe(member, brings) => {
                     self.has_topic |= brings;
@@ -107,8 +109,8 @@ impl Core {
     /// Clears the worker's bit if it has no members and nobody is about to become one.
     fn hide(&mut self, engine: &Engine) {
         if self.members.is_empty() {
-            let log = engine.lane.log.lock();
-            if !self.log.waiting().chain(log.pending()).any(|op| matches!(op, Op::Subscribe(..))) {
+            let log = engine.remote.control_log.lock();
+            if !self.control_log.waiting().chain(log.pending()).any(|op| matches!(op, Op::Subscribe(..))) {
                 engine.topic.hide(0);
                 self.has_topic = false;
             }

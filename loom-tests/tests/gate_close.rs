@@ -11,24 +11,24 @@
 
 use fanfare::internals::gate::{CLOSING, Gate};
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::remote::{Lane, Refused, publish};
+use fanfare::internals::remote::{Refused, Remote, publish};
 use loom::thread;
 use std::sync::Arc;
 
 struct Engine {
     gate: Gate,
-    lanes: [Lane<u32, (), (), ()>; 2],
+    remotes: [Remote<u32, (), (), ()>; 2],
 }
 
 #[test]
 fn what_meets_the_closing_is_delivered_whole_or_refused() {
     fanfare_loom::model(|| {
-        let lanes = [(); 2].map(|()| Lane::new(Inbox::new(2, 0), (), ()));
-        let engine = Arc::new(Engine { gate: Gate::new(1), lanes });
+        let remotes = [(); 2].map(|()| Remote::new(Inbox::new(2, 0), (), ()));
+        let engine = Arc::new(Engine { gate: Gate::new(1), remotes });
         let publishers = [(1, true), (2, false)].map(|(number, wait)| {
             let engine = engine.clone();
             thread::spawn(move || {
-                let sent = publish(&engine.gate, 0, |i| &engine.lanes[i], 0b11, 0, wait, || |_| number);
+                let sent = publish(&engine.gate, 0, |i| &engine.remotes[i], 0b11, 0, wait, || |_| number);
                 assert!(matches!(sent, Ok(_) | Err(Refused::Closed)), "there is room for both");
                 sent.is_ok()
             })
@@ -40,7 +40,7 @@ fn what_meets_the_closing_is_delivered_whole_or_refused() {
         assert_eq!(engine.gate.phase(), CLOSING);
         let pop = |worker: usize| {
             // SAFETY: this thread alone pops.
-            std::iter::from_fn(|| unsafe { engine.lanes[worker].inbox.pop() }).collect::<Vec<u32>>()
+            std::iter::from_fn(|| unsafe { engine.remotes[worker].inbox.pop() }).collect::<Vec<u32>>()
         };
         let mut got = [pop(0), pop(1)];
         let accepted = publishers.map(|publisher| publisher.join().unwrap());

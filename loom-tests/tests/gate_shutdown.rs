@@ -13,43 +13,43 @@
 
 use fanfare::internals::gate::Gate;
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::remote::{Lane, publish};
+use fanfare::internals::remote::{Remote, publish};
 use loom::thread;
 use std::sync::Arc;
 
 struct Engine {
     gate: Gate,
-    lanes: [Lane<u32, (), (), ()>; 2],
+    remotes: [Remote<u32, (), (), ()>; 2],
 }
 
 impl Engine {
     fn new() -> Arc<Self> {
-        let lanes = [(); 2].map(|()| Lane::new(Inbox::new(2, 0), (), ()));
-        Arc::new(Engine { gate: Gate::new(1), lanes })
+        let remotes = [(); 2].map(|()| Remote::new(Inbox::new(2, 0), (), ()));
+        Arc::new(Engine { gate: Gate::new(1), remotes })
     }
 
     fn pop(&self, worker: usize) -> Option<u32> {
         // SAFETY: each worker has a thread of its own, and the main thread pops when those have ended.
-        unsafe { self.lanes[worker].inbox.pop() }
+        unsafe { self.remotes[worker].inbox.pop() }
     }
 
     /// A round of worker 0, whose handler publishes to worker 1 before its entry counts as completed.
     fn work_0(&self) -> Option<u32> {
         let number = self.pop(0)?;
-        self.lanes[1].inbox.push(10 + number, 0).expect("there is room for all");
-        self.lanes[0].inbox.count_completed(1);
+        self.remotes[1].inbox.push(10 + number, 0).expect("there is room for all");
+        self.remotes[0].inbox.count_completed(1);
         Some(number)
     }
 
     /// A round of worker 1.
     fn work_1(&self) -> Option<u32> {
         let number = self.pop(1)?;
-        self.lanes[1].inbox.count_completed(1);
+        self.remotes[1].inbox.count_completed(1);
         Some(number)
     }
 
     fn is_quiescent(&self) -> bool {
-        self.gate.is_quiescent(self.lanes.iter().map(|lane| &lane.inbox))
+        self.gate.is_quiescent(self.remotes.iter().map(|remote| &remote.inbox))
     }
 }
 
@@ -80,13 +80,13 @@ fn check(publish: impl FnOnce(&Engine) -> bool) {
     }
     let expected = |number: u32| if accepted { vec![number] } else { Vec::new() };
     assert_eq!([got_0, got_1], [expected(1), expected(11)]);
-    assert!(engine.lanes.iter().all(|lane| lane.inbox.is_drained()));
+    assert!(engine.remotes.iter().all(|remote| remote.inbox.is_drained()));
 }
 
 #[test]
 fn what_was_accepted_is_delivered_before_the_workers_end() {
     fanfare_loom::model(|| {
-        check(|engine| publish(&engine.gate, 0, |_| &engine.lanes[0], 1, 0, true, || |_| 1).is_ok());
+        check(|engine| publish(&engine.gate, 0, |_| &engine.remotes[0], 1, 0, true, || |_| 1).is_ok());
     });
 }
 
@@ -96,7 +96,7 @@ fn a_call_that_published_is_seen_with_what_it_pushed() {
     fanfare_loom::model(|| {
         check(|engine| {
             let Some(pass) = engine.gate.enter(0) else { return false };
-            engine.lanes[0].inbox.push(1, 0).expect("there is room");
+            engine.remotes[0].inbox.push(1, 0).expect("there is room");
             pass.published();
             true
         });
@@ -110,7 +110,7 @@ fn a_kept_call_is_seen_with_what_it_pushed() {
         check(|engine| {
             let Some(pass) = engine.gate.enter(0) else { return false };
             pass.keep();
-            engine.lanes[0].inbox.push(1, 0).expect("there is room");
+            engine.remotes[0].inbox.push(1, 0).expect("there is room");
             engine.gate.leave(0);
             true
         });

@@ -5,11 +5,11 @@
 //!
 //! All schedules of up to two preemptions: about 3 s.
 // loom: preemptions=2
-// mutants: lane.take_some
+// mutants: remote.take_some
 #![cfg(fanfare_loom)]
 
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::remote::{Lane, take_if_idle};
+use fanfare::internals::remote::{Remote, take_if_idle};
 use loom::thread;
 use std::sync::Arc;
 
@@ -17,16 +17,16 @@ use std::sync::Arc;
 type Got = Vec<u32>;
 
 struct Engine {
-    lanes: [Lane<u32, (), (), Got>; 2],
+    remotes: [Remote<u32, (), (), Got>; 2],
 }
 
 impl Engine {
     fn broadcast(&self, number: u32) {
-        match take_if_idle(|worker| &self.lanes[worker], 0b11) {
+        match take_if_idle(|worker| &self.remotes[worker], 0b11) {
             Some(mut taken) => taken.iter_mut().for_each(|one| one.baton.with(|got| got.push(number))),
             None => {
-                for lane in &self.lanes {
-                    lane.inbox.push(number, 0).expect("there is room for all");
+                for remote in &self.remotes {
+                    remote.inbox.push(number, 0).expect("there is room for all");
                 }
             }
         }
@@ -34,10 +34,10 @@ impl Engine {
 
     /// Empties a worker's inbox, and tells what has come to it.
     fn work(&self, worker: usize) -> Got {
-        let lane = &self.lanes[worker];
-        lane.take_baton().with(|got| {
+        let remote = &self.remotes[worker];
+        remote.take_baton().with(|got| {
             // SAFETY: under the baton.
-            got.extend(std::iter::from_fn(|| unsafe { lane.inbox.pop() }));
+            got.extend(std::iter::from_fn(|| unsafe { remote.inbox.pop() }));
             got.clone()
         })
     }
@@ -46,7 +46,7 @@ impl Engine {
 #[test]
 fn both_workers_get_it_once() {
     fanfare_loom::model(|| {
-        let engine = Arc::new(Engine { lanes: [(); 2].map(|()| Lane::new(Inbox::new(4, 0), (), Got::new())) });
+        let engine = Arc::new(Engine { remotes: [(); 2].map(|()| Remote::new(Inbox::new(4, 0), (), Got::new())) });
         let other = {
             let engine = engine.clone();
             thread::spawn(move || {

@@ -6,64 +6,64 @@
 //!
 //! All schedules of up to four preemptions: less than 1 s.
 // loom: preemptions=4
-// mutants: baton.no_second_look, lane.position_last, log.position, log.append
+// mutants: baton.no_second_look, remote.position_last, control_log.position, control_log.append
 #![cfg(fanfare_loom)]
 
-use fanfare::internals::control_log::LogReader;
+use fanfare::internals::control_log::ControlLogReader;
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::remote::{Lane, take_if_idle};
+use fanfare::internals::remote::{Remote, take_if_idle};
 use loom::thread;
 use std::sync::Arc;
 
 /// A broadcast and its position.
 type Item = (u32, u64);
-type ToyLane = Lane<Item, u32, (), Core>;
+type ToyRemote = Remote<Item, u32, (), Core>;
 
 struct Core {
     /// Who comes.
-    log: LogReader<u32>,
+    control_log: ControlLogReader<u32>,
     members: usize,
     /// Broadcasts, and how many members each met.
     got: Vec<(u32, usize)>,
 }
 
 impl Core {
-    fn deliver(&mut self, lane: &ToyLane, (number, position): Item) {
-        while self.log.next(&lane.log, position).is_some() {
+    fn deliver(&mut self, remote: &ToyRemote, (number, position): Item) {
+        while self.control_log.next(&remote.control_log, position).is_some() {
             self.members += 1;
         }
         self.got.push((number, self.members));
     }
 }
 
-fn push(lane: &ToyLane, number: u32) {
-    lane.inbox.push((number, lane.log.position()), 0).expect("there is room for all");
+fn push(remote: &ToyRemote, number: u32) {
+    remote.inbox.push((number, remote.control_log.position()), 0).expect("there is room for all");
 }
 
 #[test]
 fn a_broadcast_in_place_runs_ahead_of_no_other() {
     fanfare_loom::model(|| {
-        let core = Core { log: LogReader::new(), members: 0, got: Vec::new() };
-        let lane: Arc<ToyLane> = Arc::new(Lane::new(Inbox::new(4, 0), (), core));
+        let core = Core { control_log: ControlLogReader::new(), members: 0, got: Vec::new() };
+        let remote: Arc<ToyRemote> = Arc::new(Remote::new(Inbox::new(4, 0), (), core));
         let first = {
-            let lane = lane.clone();
+            let remote = remote.clone();
             thread::spawn(move || {
-                push(&lane, 1);
-                lane.log.lock().append(7);
+                push(&remote, 1);
+                remote.control_log.lock().append(7);
             })
         };
-        match take_if_idle(|_| &*lane, 1) {
+        match take_if_idle(|_| &*remote, 1) {
             Some(mut taken) => {
                 let position = taken[0].position;
-                taken[0].baton.with(|core| core.deliver(&lane, (2, position)));
+                taken[0].baton.with(|core| core.deliver(&remote, (2, position)));
             }
-            None => push(&lane, 2),
+            None => push(&remote, 2),
         }
         first.join().unwrap();
-        let mut got = lane.take_baton().with(|core| {
+        let mut got = remote.take_baton().with(|core| {
             // SAFETY: under the baton.
-            while let Some(item) = unsafe { lane.inbox.pop() } {
-                core.deliver(&lane, item);
+            while let Some(item) = unsafe { remote.inbox.pop() } {
+                core.deliver(&remote, item);
             }
             core.got.clone()
         });

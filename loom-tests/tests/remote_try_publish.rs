@@ -10,7 +10,7 @@
 
 use fanfare::internals::gate::Gate;
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::remote::{Lane, Refused, publish};
+use fanfare::internals::remote::{Refused, Remote, publish};
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 use std::sync::Arc;
@@ -18,24 +18,24 @@ use std::task::Waker;
 
 struct Engine {
     gate: Gate,
-    lanes: [Lane<u32, (), (), ()>; 2],
+    remotes: [Remote<u32, (), (), ()>; 2],
     /// Publishers that have returned.
     returned: AtomicU32,
 }
 
 impl Engine {
     fn new() -> Arc<Self> {
-        let lanes = [(); 2].map(|()| Lane::new(Inbox::new(1, 0), (), ()));
-        Arc::new(Engine { gate: Gate::new(1), lanes, returned: AtomicU32::new(0) })
+        let remotes = [(); 2].map(|()| Remote::new(Inbox::new(1, 0), (), ()));
+        Arc::new(Engine { gate: Gate::new(1), remotes, returned: AtomicU32::new(0) })
     }
 
     fn try_broadcast(&self, number: u32) -> Result<u64, Refused> {
-        publish(&self.gate, 0, |i| &self.lanes[i], 0b11, 0, false, || |_| number)
+        publish(&self.gate, 0, |i| &self.remotes[i], 0b11, 0, false, || |_| number)
     }
 
     fn pop(&self, worker: usize) -> Option<u32> {
         // SAFETY: the main thread alone pops.
-        unsafe { self.lanes[worker].inbox.pop() }
+        unsafe { self.remotes[worker].inbox.pop() }
     }
 }
 
@@ -56,7 +56,7 @@ fn both_workers_get_it_or_neither() {
             for (worker, got) in got.iter_mut().enumerate() {
                 if let Some(number) = engine.pop(worker) {
                     got.push(number);
-                    engine.lanes[worker].room.open().into_iter().for_each(Waker::wake);
+                    engine.remotes[worker].waiters.open().into_iter().for_each(Waker::wake);
                 }
             }
             thread::yield_now();
@@ -76,7 +76,7 @@ fn both_workers_get_it_or_neither() {
 fn it_does_not_wait_where_there_is_no_room() {
     fanfare_loom::model(|| {
         let engine = Engine::new();
-        assert!(engine.lanes[1].inbox.push(9, 0).is_ok());
+        assert!(engine.remotes[1].inbox.push(9, 0).is_ok());
         assert_eq!(engine.try_broadcast(1), Err(Refused::Full));
         assert_eq!(engine.pop(0), None);
         assert_eq!(engine.pop(1), Some(9));

@@ -8,7 +8,7 @@
 #![cfg(fanfare_loom)]
 
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::remote::Lane;
+use fanfare::internals::remote::Remote;
 use fanfare::internals::sleep::{ParkSleeper, Sleeper, fence_before_notify};
 use loom::thread;
 use std::sync::Arc;
@@ -16,25 +16,25 @@ use std::sync::Arc;
 #[test]
 fn one_wake_a_sleep() {
     fanfare_loom::model(|| {
-        let lane: Arc<Lane<u32, (), (), ()>> = Arc::new(Lane::new(Inbox::new(2, 0), (), ()));
+        let remote: Arc<Remote<u32, (), (), ()>> = Arc::new(Remote::new(Inbox::new(2, 0), (), ()));
         let mut sleeper = ParkSleeper::new();
-        lane.set_waker(sleeper.waker());
+        remote.set_waker(sleeper.waker());
         let publishers = [1, 2].map(|number| {
-            let lane = lane.clone();
+            let remote = remote.clone();
             thread::spawn(move || {
-                lane.inbox.push(number, 0).expect("there is room for both");
+                remote.inbox.push(number, 0).expect("there is room for both");
                 fence_before_notify();
-                u32::from(lane.wake_if_asleep())
+                u32::from(remote.wake_if_asleep())
             })
         });
         let (mut sum, mut sleeps) = (0, 0);
         while sum < 3 {
             // SAFETY: this thread alone pops.
-            match unsafe { lane.inbox.pop() } {
+            match unsafe { remote.inbox.pop() } {
                 Some(number) => sum += number,
-                None => lane.sleep.sleep(&mut sleeper, None, || {
+                None => remote.sleep.sleep(&mut sleeper, None, || {
                     sleeps += 1;
-                    lane.inbox.has_next()
+                    remote.inbox.has_next()
                 }),
             }
         }

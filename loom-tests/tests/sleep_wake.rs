@@ -10,7 +10,7 @@
 #![cfg(fanfare_loom)]
 
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::remote::Lane;
+use fanfare::internals::remote::Remote;
 use fanfare::internals::sleep::{ParkSleeper, Sleeper, fence_before_notify};
 use loom::thread;
 use std::sync::Arc;
@@ -18,23 +18,23 @@ use std::sync::Arc;
 #[test]
 fn a_worker_that_goes_to_sleep_gets_every_entry() {
     fanfare_loom::model(|| {
-        let lane: Arc<Lane<u32, (), (), ()>> = Arc::new(Lane::new(Inbox::new(2, 0), (), ()));
+        let remote: Arc<Remote<u32, (), (), ()>> = Arc::new(Remote::new(Inbox::new(2, 0), (), ()));
         let mut sleeper = ParkSleeper::new();
-        lane.set_waker(sleeper.waker());
+        remote.set_waker(sleeper.waker());
         let publishers = [1, 2].map(|number| {
-            let lane = lane.clone();
+            let remote = remote.clone();
             thread::spawn(move || {
-                lane.inbox.push(number, 0).expect("there is room for both");
+                remote.inbox.push(number, 0).expect("there is room for both");
                 fence_before_notify();
-                lane.wake_if_asleep();
+                remote.wake_if_asleep();
             })
         });
         let mut sum = 0;
         while sum < 3 {
             // SAFETY: this thread alone pops.
-            match unsafe { lane.inbox.pop() } {
+            match unsafe { remote.inbox.pop() } {
                 Some(number) => sum += number,
-                None => lane.sleep.sleep(&mut sleeper, None, || lane.inbox.has_next()),
+                None => remote.sleep.sleep(&mut sleeper, None, || remote.inbox.has_next()),
             }
         }
         for publisher in publishers {

@@ -3,12 +3,12 @@
 //!
 //! All schedules of up to two preemptions: about 13 s.
 // loom: preemptions=2
-// mutants: room.register, room.open, lane.wait_past_end
+// mutants: waiters.register, waiters.open, remote.wait_past_end
 #![cfg(fanfare_loom)]
 
 use fanfare::internals::gate::Gate;
 use fanfare::internals::inbox::Inbox;
-use fanfare::internals::remote::{Lane, Refused, publish};
+use fanfare::internals::remote::{Refused, Remote, publish};
 use fanfare::internals::sleep::{ParkSleeper, Sleeper};
 use loom::thread;
 use std::sync::Arc;
@@ -16,30 +16,30 @@ use std::task::Waker;
 
 struct Engine {
     gate: Gate,
-    lane: Lane<u32, (), (), ()>,
+    remote: Remote<u32, (), (), ()>,
 }
 
 impl Engine {
     /// An engine of one worker, with an inbox for one entry, which is full.
     fn new(sleeper: &ParkSleeper) -> Arc<Self> {
-        let lane = Lane::new(Inbox::new(1, 0), (), ());
-        lane.set_waker(sleeper.waker());
-        lane.inbox.push(1, 0).expect("an empty inbox has room");
-        Arc::new(Engine { gate: Gate::new(1), lane })
+        let remote = Remote::new(Inbox::new(1, 0), (), ());
+        remote.set_waker(sleeper.waker());
+        remote.inbox.push(1, 0).expect("an empty inbox has room");
+        Arc::new(Engine { gate: Gate::new(1), remote })
     }
 
     fn publish(self: &Arc<Self>, number: u32) -> thread::JoinHandle<Result<u64, Refused>> {
         let engine = self.clone();
-        thread::spawn(move || publish(&engine.gate, 0, |_| &engine.lane, 1, 0, true, || |_| number))
+        thread::spawn(move || publish(&engine.gate, 0, |_| &engine.remote, 1, 0, true, || |_| number))
     }
 
     fn pop(&self) -> Option<u32> {
         // SAFETY: the main thread alone pops.
-        unsafe { self.lane.inbox.pop() }
+        unsafe { self.remote.inbox.pop() }
     }
 
     fn open_room(&self) {
-        self.lane.room.open().into_iter().for_each(Waker::wake);
+        self.remote.waiters.open().into_iter().for_each(Waker::wake);
     }
 }
 
@@ -57,7 +57,7 @@ fn those_who_wait_get_the_room_that_is_made() {
                     sum += number;
                     engine.open_room();
                 }
-                None => engine.lane.sleep.sleep(&mut sleeper, None, || engine.lane.inbox.has_next()),
+                None => engine.remote.sleep.sleep(&mut sleeper, None, || engine.remote.inbox.has_next()),
             }
         }
         for publisher in publishers {

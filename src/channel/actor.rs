@@ -51,7 +51,7 @@ pub(super) enum Job {
 }
 
 /// A channel. See the module's text.
-pub(super) struct Cell {
+pub(super) struct Actor {
     pub(super) topic: Arc<str>,
     pub(super) join_ref: Scalar,
     /// Its connection has had the topic before (`connection`, I3).
@@ -61,13 +61,13 @@ pub(super) struct Cell {
     pub(super) route: Arc<Route>,
     address: Address,
     assigns: Guarded<Arc<dyn Any + Send + Sync>>,
-    queue: Mutex<Queue>,
+    queue: Mutex<JobQueue>,
     body: Mutex<Box<dyn Body>>,
     killed: AtomicBool,
     /// Its connection has forgotten it (`connection`, I2). Written and read on the connection's worker alone.
     detached: AtomicBool,
     /// Who it is among the topic's subscribers, once it has joined.
-    lane: OnceLock<SubscriberId>,
+    subscription: OnceLock<SubscriberId>,
     /// Other topics that it subscribed to.
     extra: Mutex<HashMap<Box<str>, HandlerSubscriber>>,
     /// Its presences. They go when it has ended, after its last words.
@@ -75,7 +75,7 @@ pub(super) struct Cell {
 }
 
 #[derive(Debug)]
-struct Queue {
+struct JobQueue {
     jobs: VecDeque<Job>,
     /// See I1.
     scheduled: bool,
@@ -87,7 +87,7 @@ struct Queue {
     ended: bool,
 }
 
-impl fmt::Debug for Cell {
+impl fmt::Debug for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel").field("topic", &self.topic).finish_non_exhaustive()
     }
@@ -96,9 +96,9 @@ impl fmt::Debug for Cell {
 /// The user's part of a channel, whatever its type.
 pub(super) trait Body: Send {
     /// Runs one job that is not a close.
-    fn run(&mut self, job: Job, cell: &Arc<Cell>, assigns: &(dyn Any + Send + Sync)) -> Done;
+    fn run(&mut self, job: Job, actor: &Arc<Actor>, assigns: &(dyn Any + Send + Sync)) -> Done;
     /// Tells it why it has ended.
-    fn terminate(&mut self, reason: &Terminated, cell: &Arc<Cell>, assigns: &(dyn Any + Send + Sync));
+    fn terminate(&mut self, reason: &Terminated, actor: &Arc<Actor>, assigns: &(dyn Any + Send + Sync));
     /// Drops the channel's state.
     fn clear(&mut self);
 }
@@ -112,7 +112,7 @@ pub(super) enum Done {
 }
 
 /// What a channel is made of.
-pub(super) struct NewCell {
+pub(super) struct NewActor {
     pub(super) topic: Arc<str>,
     pub(super) join_ref: Scalar,
     pub(super) again: bool,
@@ -131,31 +131,31 @@ thread_local! {
 
 /// The turn of an inline channel, on its way to its worker. If it does not come there, for want of room or since the
 /// engine has ended, it goes by a thread of the pool, which can wait.
-struct Turn(Option<Arc<Cell>>);
+struct Turn(Option<Arc<Actor>>);
 
 impl Turn {
     fn take(mut self) {
-        if let Some(cell) = self.0.take() {
-            Cell::run_here(&cell);
+        if let Some(actor) = self.0.take() {
+            Actor::run_here(&actor);
         }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let Some(cell) = self.0.take() else { return };
-        let pool = cell.endpoint.pool().clone();
+        let Some(actor) = self.0.take() else { return };
+        let pool = actor.endpoint.pool().clone();
         pool.spawn(Box::new(move || {
-            if cell.address.is_open() {
-                Cell::schedule_later(&cell);
+            if actor.address.is_open() {
+                Actor::schedule_later(&actor);
             } else {
-                Cell::run(&cell);
+                Actor::run(&actor);
             }
         }));
     }
 }
 
-impl Queue {
+impl JobQueue {
     fn is_paused(&self) -> bool {
         self.paused && !self.closing
     }
@@ -168,18 +168,18 @@ impl Queue {
     }
 }
 
-impl Drop for Cell {
+impl Drop for Actor {
     fn drop(&mut self) {
         std::mem::take(&mut self.queue.get_mut().jobs).into_iter().for_each(discard);
     }
 }
 
-impl Cell {
-    pub(super) fn new(new: NewCell) -> Arc<Self> {
-        let NewCell { topic, join_ref, again, serializer, endpoint, route, address, assigns } = new;
-        let queue = Queue { jobs: VecDeque::new(), scheduled: false, paused: false, closing: false, ended: false };
+impl Actor {
+    pub(super) fn new(new: NewActor) -> Arc<Self> {
+        let NewActor { topic, join_ref, again, serializer, endpoint, route, address, assigns } = new;
+        let queue = JobQueue { jobs: VecDeque::new(), scheduled: false, paused: false, closing: false, ended: false };
         let body = Mutex::new((route.body)());
-        Arc::new(Cell {
+        Arc::new(Actor {
             topic,
             join_ref,
             again,
@@ -192,7 +192,7 @@ impl Cell {
             body,
             killed: AtomicBool::new(false),
             detached: AtomicBool::new(false),
-            lane: OnceLock::new(),
+            subscription: OnceLock::new(),
             extra: Mutex::new(HashMap::new()),
             owner: Owner::new(),
         })
@@ -222,21 +222,21 @@ impl Cell {
         };
         dropped.into_iter().for_each(discard);
         if schedule {
-            Cell::schedule(this);
+            Actor::schedule(this);
         }
         true
     }
 
     /// Lets it go on after its join (I2).
-    pub(super) fn resume(this: &Arc<Self>, lane: SubscriberId) {
-        let _ = this.lane.set(lane);
+    pub(super) fn resume(this: &Arc<Self>, subscription: SubscriberId) {
+        let _ = this.subscription.set(subscription);
         let schedule = {
             let mut queue = this.queue.lock();
             queue.paused = false;
             !queue.jobs.is_empty() && queue.schedule()
         };
         if schedule {
-            Cell::schedule(this);
+            Actor::schedule(this);
         }
     }
 
@@ -247,7 +247,7 @@ impl Cell {
         this.owner.end();
         if this.end() {
             // Nobody runs it: somebody must drop its state.
-            Cell::schedule(this);
+            Actor::schedule(this);
         }
     }
 
@@ -280,27 +280,27 @@ impl Cell {
 
     fn schedule(this: &Arc<Self>) {
         if this.route.inline && this.address.is_here() && !IN_CALLBACK.get() {
-            Cell::run_here(this);
+            Actor::run_here(this);
         } else {
-            Cell::schedule_later(this);
+            Actor::schedule_later(this);
         }
     }
 
     fn schedule_later(this: &Arc<Self>) {
-        let cell = this.clone();
+        let actor = this.clone();
         if this.route.inline {
-            let turn = Turn(Some(cell));
+            let turn = Turn(Some(actor));
             // If it is refused the turn knows what to do.
             let _ = this.address.run(move || turn.take());
         } else {
-            this.endpoint.pool().spawn(Box::new(move || Cell::run(&cell)));
+            this.endpoint.pool().spawn(Box::new(move || Actor::run(&actor)));
         }
     }
 
     /// Runs an inline channel on its worker.
     fn run_here(this: &Arc<Self>) {
         IN_CALLBACK.set(true);
-        Cell::run(this);
+        Actor::run(this);
         IN_CALLBACK.set(false);
     }
 
@@ -309,7 +309,7 @@ impl Cell {
             let Some(job) = this.next_job() else { return };
             this.run_one(job);
         }
-        Cell::schedule_later(this);
+        Actor::schedule_later(this);
     }
 
     fn next_job(&self) -> Option<Job> {
@@ -349,16 +349,16 @@ impl Cell {
                 Ok(Done::Continue) => return,
                 Ok(Done::Joined(reply)) => {
                     self.queue.lock().paused = true;
-                    return self.tell(Command::Joined { cell: self.clone(), outcome: JoinOutcome::Ok(reply) });
+                    return self.tell(Command::Joined { actor: self.clone(), outcome: JoinOutcome::Ok(reply) });
                 }
                 Ok(Done::Refused(reply)) => {
                     self.end();
-                    return self.tell(Command::Joined { cell: self.clone(), outcome: JoinOutcome::Refused(reply) });
+                    return self.tell(Command::Joined { actor: self.clone(), outcome: JoinOutcome::Refused(reply) });
                 }
                 Ok(Done::Stop(stop)) => Terminated::Stopped(stop),
                 Err(_) if is_join => {
                     self.end();
-                    return self.tell(Command::Joined { cell: self.clone(), outcome: JoinOutcome::Crashed });
+                    return self.tell(Command::Joined { actor: self.clone(), outcome: JoinOutcome::Crashed });
                 }
                 Err(panic) => Terminated::Crashed(text_of(&*panic)),
             },
@@ -384,12 +384,12 @@ impl Cell {
         match reason {
             Terminated::Closed => last_words(body),
             _ if graceful => {
-                self.tell(Command::Ended { cell: self.clone(), graceful: true });
+                self.tell(Command::Ended { actor: self.clone(), graceful: true });
                 last_words(body);
             }
             _ => {
                 last_words(body);
-                self.tell(Command::Ended { cell: self.clone(), graceful: false });
+                self.tell(Command::Ended { actor: self.clone(), graceful: false });
             }
         }
     }
@@ -416,8 +416,8 @@ impl Cell {
     }
 
     /// Who it is among its topic's subscribers, once it has joined.
-    pub(super) fn lane_id(&self) -> Option<SubscriberId> {
-        self.lane.get().copied()
+    pub(super) fn subscriber_id(&self) -> Option<SubscriberId> {
+        self.subscription.get().copied()
     }
 
     pub(super) fn subscribe(self: &Arc<Self>, topic: &str) -> Result<(), SubscribeError> {
@@ -429,8 +429,8 @@ impl Cell {
         if extra.contains_key(topic) {
             return Ok(());
         }
-        let lane = InfoLane { cell: Arc::downgrade(self) };
-        let subscriber = self.endpoint.pubsub().subscriber().worker(self.address.worker()).handler(lane)?;
+        let subscription = InfoSubscription { actor: Arc::downgrade(self) };
+        let subscriber = self.endpoint.pubsub().subscriber().worker(self.address.worker()).handler(subscription)?;
         subscriber.subscribe(topic)?;
         extra.insert(topic.into(), subscriber);
         Ok(())
@@ -454,9 +454,9 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 #[derive(Debug)]
 pub(super) enum Command {
     /// A join is decided.
-    Joined { cell: Arc<Cell>, outcome: JoinOutcome },
+    Joined { actor: Arc<Actor>, outcome: JoinOutcome },
     /// A channel has ended.
-    Ended { cell: Arc<Cell>, graceful: bool },
+    Ended { actor: Arc<Actor>, graceful: bool },
 }
 
 #[derive(Debug)]
@@ -467,14 +467,14 @@ pub(super) enum JoinOutcome {
 }
 
 /// A channel among the subscribers of another topic.
-pub(super) struct InfoLane {
-    pub(super) cell: Weak<Cell>,
+pub(super) struct InfoSubscription {
+    pub(super) actor: Weak<Actor>,
 }
 
-impl Handler for InfoLane {
+impl Handler for InfoSubscription {
     fn on_message(&mut self, message: &Message, _: &mut Context<'_>) {
-        if let Some(cell) = self.cell.upgrade() {
-            Cell::post(&cell, Job::Info(Info::Message(message.clone())));
+        if let Some(actor) = self.actor.upgrade() {
+            Actor::post(&actor, Job::Info(Info::Message(message.clone())));
         }
     }
 }

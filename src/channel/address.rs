@@ -1,7 +1,7 @@
 //! Where a connection is, for others to reach it.
 
 use super::Frame;
-use super::actor::{Cell, Command};
+use super::actor::{Actor, Command};
 use super::outcome::PostError;
 use super::registry::{give_up, with};
 use crate::engine::Engine;
@@ -39,23 +39,23 @@ impl Address {
     pub(super) fn post(&self, command: Command) -> Result<(), PostError> {
         let key = self.key;
         self.run(move || {
-            with(key, |machine| machine.command(command));
+            with(key, |connection| connection.command(command));
         })
     }
 
     /// Sends a frame of a channel.
-    pub(super) fn send(&self, cell: &Arc<Cell>, frame: Frame) -> Result<(), PostError> {
-        let (key, cell) = (self.key, cell.clone());
+    pub(super) fn send(&self, actor: &Arc<Actor>, frame: Frame) -> Result<(), PostError> {
+        let (key, actor) = (self.key, actor.clone());
         self.run(move || {
-            with(key, |machine| machine.forward(&cell, frame));
+            with(key, |connection| connection.forward(&actor, frame));
         })
     }
 
     /// Sends pushes of a channel, encoded on the connection's worker.
-    pub(super) fn push(&self, cell: &Arc<Cell>, pushes: Vec<(&'static str, Payload)>) -> Result<(), PostError> {
-        let (key, cell) = (self.key, cell.clone());
+    pub(super) fn push(&self, actor: &Arc<Actor>, pushes: Vec<(&'static str, Payload)>) -> Result<(), PostError> {
+        let (key, actor) = (self.key, actor.clone());
         self.run(move || {
-            with(key, |machine| pushes.iter().for_each(|(event, payload)| machine.push(&cell, event, payload)));
+            with(key, |connection| pushes.iter().for_each(|(event, payload)| connection.push(&actor, event, payload)));
         })
     }
 

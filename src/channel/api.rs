@@ -1,6 +1,6 @@
 //! What users write and call: the traits of sockets and channels, and the handles that callbacks get.
 
-use super::actor::{Cell, Job};
+use super::actor::{Actor, Job};
 use super::endpoint::Endpoint;
 use super::outcome::{Answer, Connect, Flow, Info, JoinResult, PushError, Terminated};
 use super::serializer::Reply;
@@ -88,13 +88,13 @@ pub trait Channel: Sized + Send + 'static {
 /// A channel that is being joined.
 #[derive(Debug)]
 pub struct Joining<'a, A> {
-    cell: &'a Arc<Cell>,
+    actor: &'a Arc<Actor>,
     assigns: &'a A,
 }
 
 impl<'a, A: 'static> Joining<'a, A> {
-    pub(super) fn new(cell: &'a Arc<Cell>, assigns: &'a A) -> Self {
-        Joining { cell, assigns }
+    pub(super) fn new(actor: &'a Arc<Actor>, assigns: &'a A) -> Self {
+        Joining { actor, assigns }
     }
 
     /// What the socket's `connect` found out.
@@ -104,37 +104,37 @@ impl<'a, A: 'static> Joining<'a, A> {
 
     /// What the route carries, if it is an `R`.
     pub fn route_assigns<R: Any>(&self) -> Option<&R> {
-        self.cell.route.assigns.as_deref()?.downcast_ref()
+        self.actor.route.assigns.as_deref()?.downcast_ref()
     }
 
     /// The endpoint.
     pub fn endpoint(&self) -> Endpoint {
-        self.cell.endpoint.clone()
+        self.actor.endpoint.clone()
     }
 
     /// Sends the channel messages. What is sent now comes right after the join.
     pub fn sender(&self) -> ChannelSender {
-        ChannelSender(self.cell.clone())
+        ChannelSender(self.actor.clone())
     }
 }
 
 /// What a callback may do: its channel, its client, its topic.
 #[derive(Debug)]
 pub struct ChannelSocket<'a, A> {
-    pub(super) cell: &'a Arc<Cell>,
+    pub(super) actor: &'a Arc<Actor>,
     assigns: &'a A,
     /// The ref of the push in hand.
     reference: Option<&'a Scalar>,
 }
 
 impl<'a, A: 'static> ChannelSocket<'a, A> {
-    pub(super) fn new(cell: &'a Arc<Cell>, assigns: &'a A, reference: Option<&'a Scalar>) -> Self {
-        ChannelSocket { cell, assigns, reference }
+    pub(super) fn new(actor: &'a Arc<Actor>, assigns: &'a A, reference: Option<&'a Scalar>) -> Self {
+        ChannelSocket { actor, assigns, reference }
     }
 
     /// The channel's topic.
     pub fn topic(&self) -> &str {
-        &self.cell.topic
+        &self.actor.topic
     }
 
     /// What the socket's `connect` found out.
@@ -144,12 +144,12 @@ impl<'a, A: 'static> ChannelSocket<'a, A> {
 
     /// What the route carries, if it is an `R`.
     pub fn route_assigns<R: Any>(&self) -> Option<&R> {
-        self.cell.route.assigns.as_deref()?.downcast_ref()
+        self.actor.route.assigns.as_deref()?.downcast_ref()
     }
 
     /// The endpoint.
     pub fn endpoint(&self) -> Endpoint {
-        self.cell.endpoint.clone()
+        self.actor.endpoint.clone()
     }
 
     /// Pushes an event to this client alone.
@@ -158,7 +158,7 @@ impl<'a, A: 'static> ChannelSocket<'a, A> {
     ///
     /// [`PushError`].
     pub fn push(&mut self, event: &str, payload: impl Into<Payload>) -> Result<(), PushError> {
-        self.cell.push(event, &payload.into())
+        self.actor.push(event, &payload.into())
     }
 
     /// Broadcasts to everybody on the channel's topic, this client included.
@@ -171,7 +171,7 @@ impl<'a, A: 'static> ChannelSocket<'a, A> {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        self.cell.endpoint.broadcast(&self.cell.topic, event, payload)
+        self.actor.endpoint.broadcast(&self.actor.topic, event, payload)
     }
 
     /// Broadcasts to everybody else on the channel's topic.
@@ -184,10 +184,10 @@ impl<'a, A: 'static> ChannelSocket<'a, A> {
         event: impl Into<Event>,
         payload: impl Into<Payload>,
     ) -> Result<Outcome, BroadcastError> {
-        let endpoint = &self.cell.endpoint;
-        match self.cell.lane_id() {
-            Some(id) => endpoint.broadcast_from(id, &self.cell.topic, event, payload),
-            None => endpoint.broadcast(&self.cell.topic, event, payload),
+        let endpoint = &self.actor.endpoint;
+        match self.actor.subscriber_id() {
+            Some(id) => endpoint.broadcast_from(id, &self.actor.topic, event, payload),
+            None => endpoint.broadcast(&self.actor.topic, event, payload),
         }
     }
 
@@ -195,12 +195,12 @@ impl<'a, A: 'static> ChannelSocket<'a, A> {
     /// hand that the client wants a reply to.
     pub fn socket_ref(&self) -> Option<SocketRef> {
         let reference = self.reference.filter(|reference| !reference.is_null())?.clone();
-        Some(SocketRef { cell: self.cell.clone(), reference })
+        Some(SocketRef { actor: self.actor.clone(), reference })
     }
 
     /// Sends this channel messages, from anywhere.
     pub fn sender(&self) -> ChannelSender {
-        ChannelSender(self.cell.clone())
+        ChannelSender(self.actor.clone())
     }
 
     /// Subscribes the channel to another topic: its messages come to `handle_info`. Subscribing twice to one topic does
@@ -211,7 +211,7 @@ impl<'a, A: 'static> ChannelSocket<'a, A> {
     /// As [`Control::subscribe`](crate::Control::subscribe); of a channel that has ended, as in `terminate`,
     /// [`SubscribeError::SubscriberClosed`].
     pub fn subscribe(&mut self, topic: &str) -> Result<(), SubscribeError> {
-        self.cell.subscribe(topic)
+        self.actor.subscribe(topic)
     }
 
     /// Ends that.
@@ -220,14 +220,14 @@ impl<'a, A: 'static> ChannelSocket<'a, A> {
     ///
     /// As [`Control::unsubscribe`](crate::Control::unsubscribe).
     pub fn unsubscribe(&mut self, topic: &str) -> Result<(), SubscribeError> {
-        self.cell.unsubscribe(topic)
+        self.actor.unsubscribe(topic)
     }
 }
 
 /// A push that is to be replied to later. It may be replied to any number of times, or never.
 #[derive(Debug, Clone)]
 pub struct SocketRef {
-    cell: Arc<Cell>,
+    actor: Arc<Actor>,
     reference: Scalar,
 }
 
@@ -238,22 +238,22 @@ impl SocketRef {
     ///
     /// [`PushError`].
     pub fn reply(&self, status: &str, payload: impl Into<Payload>) -> Result<(), PushError> {
-        self.cell.reply(&self.reference, status, &payload.into())
+        self.actor.reply(&self.reference, status, &payload.into())
     }
 }
 
 /// Sends messages to a channel: they come to [`Channel::handle_info`].
 #[derive(Debug, Clone)]
-pub struct ChannelSender(Arc<Cell>);
+pub struct ChannelSender(Arc<Actor>);
 
 impl ChannelSender {
     /// Sends a message. `false`: the channel has ended, or what ends it waits for its turn already.
     pub fn send<T: Any + Send>(&self, message: T) -> bool {
-        Cell::post(&self.0, Job::Info(Info::Sent(Box::new(message))))
+        Actor::post(&self.0, Job::Info(Info::Sent(Box::new(message))))
     }
 }
 
-impl Cell {
+impl Actor {
     pub(super) fn reply(
         self: &Arc<Self>,
         reference: &Scalar,

@@ -1,24 +1,24 @@
 //! The state of a connection: what each frame of its client means, and what its channels tell the client.
 //!
-//! Sans I/O: frames come in by [`Machine::frame`], and go out through a [`Transport`]. It runs on its worker's thread
-//! alone, as do the deliveries to its channels; so the order of what it sends is that of its calls. In particular: a
-//! join is told and subscribed to in one call, before the client can see the reply. What was broadcast before the
-//! subscription does not come; what is broadcast after it comes behind the reply.
+//! Sans I/O: frames come in by [`Connection::frame`], and go out through a [`Transport`]. It runs on its worker's
+//! thread alone, as do the deliveries to its channels; so the order of what it sends is that of its calls. In
+//! particular: a join is told and subscribed to in one call, before the client can see the reply. What was broadcast
+//! before the subscription does not come; what is broadcast after it comes behind the reply.
 //!
 //! - I1. A channel is in the table from its join until its end is told, or its place taken.
 //! - I2. From then on nothing of its topic comes by it, though its subscription ends only behind what was published
 //!   before: a close is the last of the channel but for what `terminate` pushes, and the reply to a new join the first.
 //!
 //! - I3. A client that leaves a topic and joins it again may have sent the join while the earlier channel still told it
-//!   of the topic. So the later one knows that it is not the topic's first ([`Cell::again`]).
+//!   of the topic. So the later one knows that it is not the topic's first ([`Actor::again`]).
 //!
 //! The rules are those of Phoenix's socket, with one difference: while a join is decided, only what the client sends on
 //! that topic waits. Heartbeats and other channels go on.
 
-use super::actor::{Cell, Command, Job, JoinOutcome, NewCell};
+use super::actor::{Actor, Command, Job, JoinOutcome, NewActor};
 use super::address::Address;
 use super::endpoint::Endpoint;
-use super::fastlane::{Fastlane, IdLane};
+use super::fastlane::{Fastlane, IdSubscription};
 use super::guarded::{self, Guarded};
 use super::mount::Mount;
 use super::outcome::empty;
@@ -35,7 +35,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 
 /// A connection. See the module's text.
-pub(super) struct Machine {
+pub(super) struct Connection {
     address: Address,
     transport: Box<dyn Transport>,
     endpoint: Endpoint,
@@ -43,7 +43,7 @@ pub(super) struct Machine {
     serializer: Arc<dyn Serializer>,
     slot: usize,
     assigns: Guarded<Arc<dyn Any + Send + Sync>>,
-    channels: HashMap<Arc<str>, Entry, RandomState>,
+    channels: HashMap<Arc<str>, ChannelEntry, RandomState>,
     /// Hashes of the topics whose channels have ended here, the latest at the end (I3).
     ended: VecDeque<u64>,
     _id: Option<HandlerSubscriber>,
@@ -53,21 +53,21 @@ pub(super) struct Machine {
 /// Ended channels that a connection remembers. A client that joins a topic again at once has not left so many since.
 const ENDED_MAX: usize = 16;
 
-struct Entry {
-    cell: Arc<Cell>,
+struct ChannelEntry {
+    actor: Arc<Actor>,
     status: Status,
 }
 
 enum Status {
-    Joining(Box<JoiningEntry>),
+    Joining(Box<JoiningChannel>),
     Joined {
         /// Its subscription: it lasts as long as this.
-        _lane: HandlerSubscriber,
+        _subscription: HandlerSubscriber,
     },
 }
 
 #[derive(Default)]
-struct JoiningEntry {
+struct JoiningChannel {
     reference: Scalar,
     /// What the client has sent on the topic meanwhile.
     held: VecDeque<Incoming>,
@@ -77,8 +77,8 @@ struct JoiningEntry {
     leftovers: Vec<Frame>,
 }
 
-/// What a machine is made of.
-pub(super) struct NewMachine {
+/// What a connection is made of.
+pub(super) struct NewConnection {
     pub(super) address: Address,
     pub(super) transport: Box<dyn Transport>,
     pub(super) endpoint: Endpoint,
@@ -89,16 +89,19 @@ pub(super) struct NewMachine {
     pub(super) id: Option<String>,
 }
 
-impl Machine {
-    pub(super) fn new(new: NewMachine) -> Box<Self> {
-        let NewMachine { address, transport, endpoint, mount, serializer, slot, assigns, id } = new;
+impl Connection {
+    pub(super) fn new(new: NewConnection) -> Box<Self> {
+        let NewConnection { address, transport, endpoint, mount, serializer, slot, assigns, id } = new;
         // Without the subscription it would not be reached when its user is to be disconnected: then it must not be.
-        let id_lane = id.map(|id| {
-            let lane =
-                endpoint.pubsub().subscriber().worker(address.worker()).handler(IdLane { key: address.key() })?;
-            lane.subscribe(&id).map(|()| lane)
+        let id_subscription = id.map(|id| {
+            let subscription = endpoint
+                .pubsub()
+                .subscriber()
+                .worker(address.worker())
+                .handler(IdSubscription { key: address.key() })?;
+            subscription.subscribe(&id).map(|()| subscription)
         });
-        let mut machine = Machine {
+        let mut connection = Connection {
             address,
             transport,
             endpoint,
@@ -111,12 +114,12 @@ impl Machine {
             _id: None,
             closed: false,
         };
-        match id_lane {
-            Some(Ok(lane)) => machine._id = Some(lane),
-            Some(Err(_)) => machine.close(Close::Overloaded),
+        match id_subscription {
+            Some(Ok(subscription)) => connection._id = Some(subscription),
+            Some(Err(_)) => connection.close(Close::Overloaded),
             None => {}
         }
-        Box::new(machine)
+        Box::new(connection)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -143,7 +146,7 @@ impl Machine {
             return;
         }
         for (_, entry) in self.channels.drain() {
-            Cell::post(&entry.cell, Job::Close);
+            Actor::post(&entry.actor, Job::Close);
         }
         self.transport.close(why);
     }
@@ -166,7 +169,7 @@ impl Machine {
             return self.reply(&Scalar::Null, &incoming.reference, &incoming.topic, "ok", &empty());
         }
         let entry = topic.and_then(|topic| self.channels.get_mut(topic));
-        if let Some(Entry { status: Status::Joining(joining), .. }) = entry {
+        if let Some(ChannelEntry { status: Status::Joining(joining), .. }) = entry {
             if joining.held.len() >= self.endpoint.limits().channel_jobs_max {
                 return self.close(Close::Overloaded);
             }
@@ -180,7 +183,7 @@ impl Machine {
             }
             (None, _) => self.unmatched(&incoming),
             (Some(entry), event) => {
-                if !incoming.join_ref.is_null() && incoming.join_ref != entry.cell.join_ref {
+                if !incoming.join_ref.is_null() && incoming.join_ref != entry.actor.join_ref {
                     // Of a channel that was: the client has gone on.
                     return;
                 }
@@ -189,7 +192,7 @@ impl Machine {
                 } else {
                     Job::In { event: incoming.event, payload: incoming.payload, reference: incoming.reference }
                 };
-                Cell::post(&entry.cell, job);
+                Actor::post(&entry.actor, job);
             }
         }
     }
@@ -205,9 +208,9 @@ impl Machine {
         let Some(route) = route.cloned() else { return self.unmatched(&incoming) };
         let old = self.remove(topic).map(|entry| {
             // Its subscription ends here, in front of the new one's.
-            entry.cell.detach();
-            Cell::kill(&entry.cell);
-            entry.cell.join_ref.clone()
+            entry.actor.detach();
+            Actor::kill(&entry.actor);
+            entry.actor.join_ref.clone()
         });
         let limits = self.endpoint.limits();
         let refusal = if topic.len() > limits.topic_bytes_max {
@@ -224,7 +227,7 @@ impl Machine {
         }
         let again = self.ended.contains(&self.channels.hasher().hash_one(topic));
         let topic: Arc<str> = topic.into();
-        let cell = Cell::new(NewCell {
+        let actor = Actor::new(NewActor {
             topic: topic.clone(),
             join_ref: incoming.join_ref,
             again,
@@ -234,13 +237,14 @@ impl Machine {
             address: self.address.clone(),
             assigns: self.assigns.clone(),
         });
-        let joining = JoiningEntry { reference: incoming.reference, held: VecDeque::new(), old, leftovers: Vec::new() };
-        self.channels.insert(topic, Entry { cell: cell.clone(), status: Status::Joining(Box::new(joining)) });
-        Cell::post(&cell, Job::Join(incoming.payload));
+        let joining =
+            JoiningChannel { reference: incoming.reference, held: VecDeque::new(), old, leftovers: Vec::new() };
+        self.channels.insert(topic, ChannelEntry { actor: actor.clone(), status: Status::Joining(Box::new(joining)) });
+        Actor::post(&actor, Job::Join(incoming.payload));
     }
 
     /// Takes a channel out of the table, and remembers that there was one.
-    fn remove(&mut self, topic: &str) -> Option<Entry> {
+    fn remove(&mut self, topic: &str) -> Option<ChannelEntry> {
         let entry = self.channels.remove(topic)?;
         let hash = self.channels.hasher().hash_one(topic);
         self.ended.retain(|other| *other != hash);
@@ -254,57 +258,57 @@ impl Machine {
     /// What a channel tells.
     pub(super) fn command(&mut self, command: Command) {
         match command {
-            Command::Joined { cell, outcome } => self.joined(&cell, outcome),
-            Command::Ended { cell, graceful } => {
-                let current = self.channels.get(&cell.topic).is_some_and(|entry| Arc::ptr_eq(&entry.cell, &cell));
+            Command::Joined { actor, outcome } => self.joined(&actor, outcome),
+            Command::Ended { actor, graceful } => {
+                let current = self.channels.get(&actor.topic).is_some_and(|entry| Arc::ptr_eq(&entry.actor, &actor));
                 if current && !self.closed {
-                    cell.detach();
-                    self.remove(&cell.topic);
-                    self.tell_end(Some(&cell.join_ref), &cell.topic, graceful);
+                    actor.detach();
+                    self.remove(&actor.topic);
+                    self.tell_end(Some(&actor.join_ref), &actor.topic, graceful);
                 }
             }
         }
     }
 
-    fn joined(&mut self, cell: &Arc<Cell>, outcome: JoinOutcome) {
-        let entry = self.channels.get_mut(&cell.topic).filter(|entry| Arc::ptr_eq(&entry.cell, cell));
-        let Some(Entry { status: Status::Joining(joining), .. }) = entry else {
+    fn joined(&mut self, actor: &Arc<Actor>, outcome: JoinOutcome) {
+        let entry = self.channels.get_mut(&actor.topic).filter(|entry| Arc::ptr_eq(&entry.actor, actor));
+        let Some(ChannelEntry { status: Status::Joining(joining), .. }) = entry else {
             // The connection has ended meanwhile; the channel is told so by its queue.
             return;
         };
-        let JoiningEntry { reference, held, old, leftovers } = std::mem::take(&mut **joining);
-        let topic = Scalar::from(&*cell.topic);
-        let lane = match outcome {
+        let JoiningChannel { reference, held, old, leftovers } = std::mem::take(&mut **joining);
+        let topic = Scalar::from(&*actor.topic);
+        let subscription = match outcome {
             JoinOutcome::Ok(response) => {
                 // The reply is made first: one that can't be encoded is a crash of the join.
                 let reply = Reply {
-                    join_ref: &cell.join_ref,
+                    join_ref: &actor.join_ref,
                     reference: &reference,
                     topic: &topic,
                     status: "ok",
                     response: &response,
                 };
                 let frame = guarded::encode(|| self.serializer.reply(&reply)).ok();
-                frame.and_then(|frame| Some((frame, self.subscribe(cell)?))).ok_or(None)
+                frame.and_then(|frame| Some((frame, self.subscribe(actor)?))).ok_or(None)
             }
             JoinOutcome::Refused(response) => Err(Some(response)),
             JoinOutcome::Crashed => Err(None),
         };
-        match lane {
-            Ok((frame, lane)) => {
-                let id = lane.id();
-                if let Some(entry) = self.channels.get_mut(&cell.topic) {
-                    entry.status = Status::Joined { _lane: lane };
+        match subscription {
+            Ok((frame, subscription)) => {
+                let id = subscription.id();
+                if let Some(entry) = self.channels.get_mut(&actor.topic) {
+                    entry.status = Status::Joined { _subscription: subscription };
                 }
                 self.send(Out::Frame(frame));
-                self.follow_up(old.as_ref(), leftovers, &cell.topic);
-                Cell::resume(cell, id);
+                self.follow_up(old.as_ref(), leftovers, &actor.topic);
+                Actor::resume(actor, id);
             }
             Err(response) => {
-                Cell::kill(cell);
-                self.channels.remove(&cell.topic);
+                Actor::kill(actor);
+                self.channels.remove(&actor.topic);
                 let encode = |response: &Payload| {
-                    let (join_ref, reference, topic) = (&cell.join_ref, &reference, &topic);
+                    let (join_ref, reference, topic) = (&actor.join_ref, &reference, &topic);
                     guarded::encode(|| {
                         self.serializer.reply(&Reply { join_ref, reference, topic, status: "error", response })
                     })
@@ -312,7 +316,7 @@ impl Machine {
                 let crashed = || encode(&Payload::Json(Bytes::from_static(br#"{"reason":"join crashed"}"#)));
                 let frame = response.and_then(|response| encode(&response).ok()).map_or_else(crashed, Ok);
                 self.send_or_close(frame);
-                self.follow_up(old.as_ref(), leftovers, &cell.topic);
+                self.follow_up(old.as_ref(), leftovers, &actor.topic);
             }
         }
         for incoming in held {
@@ -321,11 +325,12 @@ impl Machine {
     }
 
     /// The client's subscription to the channel's topic. `None`: it has too many, or the engine is closed.
-    fn subscribe(&self, cell: &Arc<Cell>) -> Option<HandlerSubscriber> {
-        let lane = Fastlane { key: self.address.key(), slot: self.slot, cell: cell.clone() };
-        let lane = self.endpoint.pubsub().subscriber().worker(self.address.worker()).handler(lane).ok()?;
-        lane.subscribe(&cell.topic).ok()?;
-        Some(lane)
+    fn subscribe(&self, actor: &Arc<Actor>) -> Option<HandlerSubscriber> {
+        let subscription = Fastlane { key: self.address.key(), slot: self.slot, actor: actor.clone() };
+        let subscription =
+            self.endpoint.pubsub().subscriber().worker(self.address.worker()).handler(subscription).ok()?;
+        subscription.subscribe(&actor.topic).ok()?;
+        Some(subscription)
     }
 
     /// What comes behind the reply to a join that takes the place of an older one: what that had still to say, and its
@@ -349,12 +354,12 @@ impl Machine {
     }
 
     /// A frame of a channel.
-    pub(super) fn forward(&mut self, cell: &Arc<Cell>, frame: Frame) {
-        if !cell.is_killed() {
+    pub(super) fn forward(&mut self, actor: &Arc<Actor>, frame: Frame) {
+        if !actor.is_killed() {
             return self.send(Out::Frame(frame));
         }
         // Of a channel whose place another takes: behind the reply to that join, or never.
-        if let Some(Entry { status: Status::Joining(joining), .. }) = self.channels.get_mut(&cell.topic)
+        if let Some(ChannelEntry { status: Status::Joining(joining), .. }) = self.channels.get_mut(&actor.topic)
             && joining.old.is_some()
         {
             joining.leftovers.push(frame);
@@ -362,11 +367,11 @@ impl Machine {
     }
 
     /// A push of a channel, which is encoded here. One whose end the client was told pushes nothing more.
-    pub(super) fn push(&mut self, cell: &Cell, event: &str, payload: &Payload) {
-        if cell.is_detached() {
+    pub(super) fn push(&mut self, actor: &Actor, event: &str, payload: &Payload) {
+        if actor.is_detached() {
             return;
         }
-        let frame = guarded::encode(|| self.serializer.push(&cell.join_ref, &cell.topic, event, payload));
+        let frame = guarded::encode(|| self.serializer.push(&actor.join_ref, &actor.topic, event, payload));
         // A serializer that has no way to write JSON: its client learns nothing of it.
         if let Ok(frame) = frame {
             self.send(Out::Frame(frame));
@@ -387,7 +392,7 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
+impl Drop for Connection {
     fn drop(&mut self) {
         self.close(Close::Gone);
     }

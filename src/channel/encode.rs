@@ -104,7 +104,7 @@ impl Frames {
 
 /// What an endpoint counts.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(super) struct EndpointCounters {
     /// Encodings of broadcasts.
     pub(super) encoded: AtomicU64,
     /// Broadcasts that a serializer refused.

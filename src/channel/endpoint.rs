@@ -1,6 +1,6 @@
 //! The endpoint: sockets mounted at paths, and broadcasts from anywhere.
 
-use super::encode::{Counters, Frames};
+use super::encode::{EndpointCounters, Frames};
 use super::mount::{Assigns, EndpointBuilder, Mount};
 use super::serializer::{Serializer, VersionError, Versions};
 use super::{ConnectInfo, DISCONNECT, Params};
@@ -47,7 +47,7 @@ pub(super) struct Inner {
     pub(super) serializers: Vec<Arc<dyn Serializer>>,
     pub(super) pool: Pool,
     pub(super) limits: Limits,
-    pub(super) counters: Counters,
+    pub(super) counters: EndpointCounters,
 }
 
 /// Why a connection is refused.

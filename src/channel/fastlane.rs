@@ -3,7 +3,7 @@
 //! Each channel that is joined is a [`Fastlane`] handler on the topic, on its connection's worker. It takes the frame
 //! that the broadcast carries for its serializer ([`encode`](super::encode)).
 
-use super::actor::{Cell, Job};
+use super::actor::{Actor, Job};
 use super::encode::{Encoded, Frames};
 use super::outcome::Info;
 use super::registry;
@@ -16,24 +16,24 @@ use crate::sync::Arc;
 pub(super) struct Fastlane {
     pub(super) key: u64,
     pub(super) slot: usize,
-    pub(super) cell: Arc<Cell>,
+    pub(super) actor: Arc<Actor>,
 }
 
 impl Handler for Fastlane {
     fn on_message(&mut self, message: &Message, _: &mut Context<'_>) {
-        if self.cell.is_detached() {
+        if self.actor.is_detached() {
             // Its subscription has yet to end, behind what was published before.
             return;
         }
-        let endpoint = self.cell.endpoint.inner();
+        let endpoint = self.actor.endpoint.inner();
         let Some(frames) = Frames::with(message, endpoint) else {
             // A raw broadcast: for the channel, not for the client.
-            Cell::post(&self.cell, Job::Info(Info::Message(message.clone())));
+            Actor::post(&self.actor, Job::Info(Info::Message(message.clone())));
             return;
         };
-        let intercepts = self.cell.route.intercepts;
+        let intercepts = self.actor.route.intercepts;
         if !intercepts.is_empty() && intercepts.contains(&message.event()) {
-            Cell::post(&self.cell, Job::Out(message.clone()));
+            Actor::post(&self.actor, Job::Out(message.clone()));
             return;
         }
         let send = |encoded: &Encoded| registry::send_here(self.key, Out::Shared(encoded));
@@ -42,11 +42,11 @@ impl Handler for Fastlane {
 }
 
 /// A connection among the subscribers of its id: whoever broadcasts `disconnect` there closes it.
-pub(super) struct IdLane {
+pub(super) struct IdSubscription {
     pub(super) key: u64,
 }
 
-impl Handler for IdLane {
+impl Handler for IdSubscription {
     fn on_message(&mut self, message: &Message, _: &mut Context<'_>) {
         if message.event() == super::DISCONNECT {
             registry::close_here(self.key, super::Close::Disconnected);

@@ -1,8 +1,8 @@
 //! Where sockets are mounted, and how an endpoint is made of them.
 
 use super::api::Socket;
-use super::connection::{Machine, NewMachine};
-use super::encode::Counters;
+use super::connection::{Connection, NewConnection};
+use super::encode::EndpointCounters;
 use super::endpoint::{Accepted, ConnectError, Endpoint, Inner, Limits};
 use super::guarded::Guarded;
 use super::outcome::Connect;
@@ -114,7 +114,7 @@ impl EndpointBuilder {
             serializers,
             pool: Pool::new(self.limits.threads_max),
             limits: self.limits,
-            counters: Counters::default(),
+            counters: EndpointCounters::default(),
         }))
     }
 }
@@ -126,7 +126,7 @@ impl Endpoint {
         let slot = mount.slots[version];
         let endpoint = self.clone();
         let make = move |address| {
-            Machine::new(NewMachine { address, transport, endpoint, mount, serializer, slot, assigns, id })
+            Connection::new(NewConnection { address, transport, endpoint, mount, serializer, slot, assigns, id })
         };
         SocketKey(registry::insert(self.pubsub().engine(), worker, make))
     }

@@ -22,7 +22,7 @@ const TRUNCATED: &str = "presence_truncated";
 /// The channel, on its topic.
 impl<'a, A> From<&'a ChannelSocket<'_, A>> for Place<'a> {
     fn from(socket: &'a ChannelSocket<'_, A>) -> Self {
-        Place::from((&socket.cell.owner, &*socket.cell.topic))
+        Place::from((&socket.actor.owner, &*socket.actor.topic))
     }
 }
 
@@ -60,11 +60,11 @@ impl Presence {
     }
 
     fn push<A>(&self, socket: &ChannelSocket<'_, A>, scope: Scope) {
-        let cell = socket.cell.clone();
+        let actor = socket.actor.clone();
         // A topic that a channel has joined is within the limits.
-        let _ = self.with_state(&cell.topic.clone(), scope, move |state| {
+        let _ = self.with_state(&actor.topic.clone(), scope, move |state| {
             // An error means that there is no engine any more, and nobody to be told.
-            let _ = cell.push_later(pushes(state, scope, cell.again));
+            let _ = actor.push_later(pushes(state, scope, actor.again));
         });
     }
 }

@@ -295,7 +295,7 @@ impl Client {
         // What the workers do may call callbacks, and these may give the workers more to do. It is over when a round
         // has brought nothing but its own barriers. An engine that is shut down has settled.
         let engine = self.endpoint.pubsub().engine();
-        let pushed = || engine.workers.iter().map(|worker| worker.lane.inbox.pushed()).fold(0, u32::wrapping_add);
+        let pushed = || engine.workers.iter().map(|worker| worker.remote.inbox.pushed()).fold(0, u32::wrapping_add);
         let mut before = None;
         loop {
             let barriers = engine.workers.len() as u32;

@@ -27,6 +27,6 @@ pub trait Transport: 'static {
     /// Queues something for the client, behind all that was queued before.
     fn send(&mut self, out: Out<'_>);
 
-    /// The connection ends: nothing is sent any more but what is queued. The machine has gone.
+    /// The connection ends: nothing is sent any more but what is queued. The connection has gone.
     fn close(&mut self, why: Close);
 }

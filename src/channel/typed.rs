@@ -1,6 +1,6 @@
 //! The body of a channel, of its own type.
 
-use super::actor::{Body, Cell, Done, Job};
+use super::actor::{Actor, Body, Done, Job};
 use super::api::{Channel, ChannelSocket, Joining};
 use super::guarded::Guarded;
 use super::outcome::{Answer, Flow, Joined, Refusal, Stop, Terminated};
@@ -17,10 +17,10 @@ impl<C> Typed<C> {
 }
 
 impl<C: Channel> Body for Typed<C> {
-    fn run(&mut self, job: Job, cell: &Arc<Cell>, assigns: &(dyn Any + Send + Sync)) -> Done {
+    fn run(&mut self, job: Job, actor: &Arc<Actor>, assigns: &(dyn Any + Send + Sync)) -> Done {
         let assigns: &C::Assigns = assigns.downcast_ref().expect("a router's channels are of its sockets' assigns");
         if let Job::Join(payload) = &job {
-            return match C::join(&cell.topic, payload, &mut Joining::new(cell, assigns)) {
+            return match C::join(&actor.topic, payload, &mut Joining::new(actor, assigns)) {
                 Ok(Joined { channel, reply }) => {
                     self.0 = Some(Guarded::new(channel));
                     Done::Joined(reply)
@@ -31,19 +31,19 @@ impl<C: Channel> Body for Typed<C> {
         let Some(channel) = &mut self.0 else { return Done::Continue };
         let flow = match job {
             Job::In { event, payload, reference } => {
-                let mut socket = ChannelSocket::new(cell, assigns, Some(&reference));
+                let mut socket = ChannelSocket::new(actor, assigns, Some(&reference));
                 let Answer { reply, flow } = channel.handle_in(&event, &payload, &mut socket);
                 if let Some((status, response)) = reply
                     && !reference.is_null()
-                    && let Err(error) = cell.reply(&reference, &status, &response)
+                    && let Err(error) = actor.reply(&reference, &status, &response)
                 {
                     // As an exception in the callback would.
                     return Done::Stop(Stop::Failed(error.to_string()));
                 }
                 flow
             }
-            Job::Out(message) => channel.handle_out(&message, &mut ChannelSocket::new(cell, assigns, None)),
-            Job::Info(info) => channel.handle_info(info, &mut ChannelSocket::new(cell, assigns, None)),
+            Job::Out(message) => channel.handle_out(&message, &mut ChannelSocket::new(actor, assigns, None)),
+            Job::Info(info) => channel.handle_info(info, &mut ChannelSocket::new(actor, assigns, None)),
             Job::Join(_) | Job::Leave { .. } | Job::Close | Job::Overloaded => Flow::Continue,
         };
         match flow {
@@ -52,9 +52,9 @@ impl<C: Channel> Body for Typed<C> {
         }
     }
 
-    fn terminate(&mut self, reason: &Terminated, cell: &Arc<Cell>, assigns: &(dyn Any + Send + Sync)) {
+    fn terminate(&mut self, reason: &Terminated, actor: &Arc<Actor>, assigns: &(dyn Any + Send + Sync)) {
         if let (Some(channel), Some(assigns)) = (&mut self.0, assigns.downcast_ref()) {
-            channel.terminate(reason, &mut ChannelSocket::new(cell, assigns, None));
+            channel.terminate(reason, &mut ChannelSocket::new(actor, assigns, None));
         }
     }
 

@@ -5,7 +5,7 @@
 //! decided when it is published: the faults that are in force then count, not those at its delivery. Faults are made by
 //! hand and take effect before the call returns, so that a test decides what happens, and needs no time to pass.
 
-use super::{Cluster, Health, LANES, PAYLOAD_BYTES_MAX, Receiver, StartError, Taken, caught, check_node, counted};
+use super::{Cluster, Health, PARTITIONS, PAYLOAD_BYTES_MAX, Receiver, StartError, Taken, caught, check_node, counted};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, thread};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -31,13 +31,13 @@ pub struct HubNode {
 /// Keeps the thread running. Its drop ends it.
 #[derive(Debug)]
 struct Owner {
-    shared: Arc<HubState>,
+    shared: Arc<HubShared>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct HubState {
-    state: Mutex<State>,
+struct HubShared {
+    state: Mutex<HubState>,
     /// Told of every change that somebody may wait for: there is something to deliver, it is delivered, a buffer is
     /// empty.
     changed: Condvar,
@@ -45,7 +45,7 @@ struct HubState {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct HubState {
     /// By number, and never removed.
     nodes: Vec<Node>,
     calls: VecDeque<(usize, Call)>,
@@ -70,7 +70,7 @@ struct Node {
 /// Where a payload goes.
 #[derive(Debug, Clone)]
 enum To {
-    Lane(u16),
+    Partition(u16),
     Node(Box<str>),
 }
 
@@ -103,8 +103,8 @@ impl Hub {
     /// If that is over [`PAYLOAD_BYTES_MAX`].
     pub fn with_payload_bytes_max(bytes: usize) -> io::Result<Hub> {
         assert!(bytes <= PAYLOAD_BYTES_MAX, "no transport takes payloads of {bytes} bytes");
-        let shared = Arc::new(HubState {
-            state: Mutex::new(State::default()),
+        let shared = Arc::new(HubShared {
+            state: Mutex::new(HubState::default()),
             changed: Condvar::new(),
             payload_bytes_max: bytes,
         });
@@ -194,7 +194,7 @@ impl HubNode {
         self.with_state(|state| state.calls.push_back((self.id, Call::Lost)));
     }
 
-    fn with_state<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+    fn with_state<R>(&self, change: impl FnOnce(&mut HubState) -> R) -> R {
         let result = change(&mut self.owner.shared.state.lock());
         self.owner.shared.changed.notify_all();
         result
@@ -241,9 +241,9 @@ impl Cluster for HubNode {
         })
     }
 
-    fn publish(&self, lane: u16, payload: Bytes) -> Taken {
-        assert!(lane < LANES, "there is no lane {lane}");
-        self.take(To::Lane(lane), payload)
+    fn publish(&self, partition: u16, payload: Bytes) -> Taken {
+        assert!(partition < PARTITIONS, "there is no partition {partition}");
+        self.take(To::Partition(partition), payload)
     }
 
     fn send(&self, node: &str, payload: Bytes) -> Taken {
@@ -320,8 +320,8 @@ impl Drop for Owner {
     }
 }
 
-impl HubState {
-    fn wait(&self, state: &mut MutexGuard<'_, State>, mut until: impl FnMut(&State) -> bool) {
+impl HubShared {
+    fn wait(&self, state: &mut MutexGuard<'_, HubState>, mut until: impl FnMut(&HubState) -> bool) {
         while !until(state) {
             self.changed.wait(state);
         }
@@ -340,7 +340,7 @@ impl HubState {
                 state.calling = Some(id);
                 drop(state);
                 caught(|| match call {
-                    Call::Receive(lane, payload) => receiver.receive(lane, payload),
+                    Call::Receive(partition, payload) => receiver.receive(partition, payload),
                     Call::Health(health) => receiver.health(health),
                     Call::Lost => receiver.lost(),
                 });
@@ -354,12 +354,12 @@ impl HubState {
     }
 }
 
-impl State {
+impl HubState {
     /// Puts a payload on its way to those that it reaches.
     fn pass(&mut self, from: usize, to: &To, payload: &Bytes) {
         for (id, node) in self.nodes.iter_mut().enumerate() {
-            let lane = match to {
-                To::Lane(lane) => Some(*lane),
+            let partition = match to {
+                To::Partition(partition) => Some(*partition),
                 To::Node(name) if **name == node.name => None,
                 To::Node(_) => continue,
             };
@@ -369,7 +369,7 @@ impl State {
             if node.lose > 0 {
                 node.lose -= 1;
             } else {
-                self.calls.push_back((id, Call::Receive(lane, payload.clone())));
+                self.calls.push_back((id, Call::Receive(partition, payload.clone())));
             }
         }
     }

@@ -2,28 +2,29 @@
 //!
 //! # Out
 //!
-//! A publisher appends a record to its topic's lane, under the lock of a [`Queue`] and for as long as that takes to
-//! copy, and wakes the sending thread if that sleeps. The thread takes all that has gathered in all lanes and makes
-//! packets of it: one broadcast alone leaves at once, and under load a packet has what has come while the last ones
-//! were sent.
+//! A publisher appends a record to its topic's partition, under the lock of a [`Queue`] and for as long as that takes
+//! to copy, and wakes the sending thread if that sleeps. The thread takes all that has gathered in all partitions and
+//! makes packets of it: one broadcast alone leaves at once, and under load a packet has what has come while the last
+//! ones were sent.
 //!
-//! - I1. Records of one lane leave in the order in which they were appended, and so do a publisher's. Packets of a lane
-//!   are numbered from 1 without holes; one that the cluster refuses has used up its number, so others see the gap.
+//! - I1. Records of one partition leave in the order in which they were appended, and so do a publisher's. Packets of a
+//!   partition are numbered from 1 without holes; one that the cluster refuses has used up its number, so others see
+//!   the gap.
 //! - I2. No wake-up is lost, and what was taken leaves before the end ([`Queue`]).
 //! - I3. What waits is bounded: a record that finds too many bytes waiting is not taken, and its publisher is told.
-//! - I4. A lane that has fallen silent sends one more packet, an empty one, within two [`ANNOUNCE_PERIOD`]s: the loss
-//!   of its last packet is seen, too.
+//! - I4. A partition that has fallen silent sends one more packet, an empty one, within two [`ANNOUNCE_PERIOD`]s: the
+//!   loss of its last packet is seen, too.
 //!
 //! # In
 //!
 //! What comes is put into another queue, and taken from there by the delivering thread alone: it may wait for a
 //! worker's inbox, which whoever calls [`Receiver`] must not.
 //!
-//! - I5. Of each sender's life and lane packets are taken in the order of their numbers, each once. One with a lower
-//!   number than expected is dropped, one with a higher number shows a gap. The first one that is heard begins.
+//! - I5. Of each sender's life and partition packets are taken in the order of their numbers, each once. One with a
+//!   lower number than expected is dropped, one with a higher number shows a gap. The first one that is heard begins.
 
 use super::wire::{self, Body, HEAD_BYTES, Packet, Record, Sender, WireError};
-use super::{Cluster, Health, LANES, Receiver, StartError, Taken};
+use super::{Cluster, Health, PARTITIONS, Receiver, StartError, Taken};
 use crate::engine::Engine;
 use crate::engine::outcome::Outcome;
 use crate::message::attachment::ForClients;
@@ -39,11 +40,11 @@ use std::time::{Duration, Instant};
 
 /// The topic, of this node alone, on which it is told what becomes of its cluster: `lost` with a [`Loss`], `health`
 /// with a [`Health`], `unreadable` with a [`WireError`]; and of other nodes `node_up`, `node_down`, `node_forgotten`,
-/// `name_taken` and, once for each of their lanes, `newer` (some of what it sends is passed over here) with their name,
-/// an `Arc<str>`. All of these are typed payloads.
+/// `name_taken` and, once for each of their partitions, `newer` (some of what it sends is passed over here) with their
+/// name, an `Arc<str>`. All of these are typed payloads.
 pub const TOPIC: &str = "fanfare:cluster";
 
-/// How often lanes are looked at that have fallen silent (I4).
+/// How often partitions are looked at that have fallen silent (I4).
 const ANNOUNCE_PERIOD: Duration = Duration::from_secs(1);
 /// Bytes that may wait to be made packets of (I3).
 const WAITING_BYTES_MAX: usize = 16 << 20;
@@ -51,7 +52,7 @@ const WAITING_BYTES_MAX: usize = 16 << 20;
 const COME_BYTES_MAX: usize = 64 << 20;
 /// The longest record.
 pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
-/// A sender's lane that was not heard for so long is forgotten.
+/// A sender's partition that was not heard for so long is forgotten.
 const SENDER_KEPT: Duration = Duration::from_secs(3600);
 /// How long what was broadcast may take to leave when the engine ends.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -61,8 +62,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct Loss {
     /// Who had sent it.
     pub node: Text,
-    /// By which lane; `None` if it was for this node alone.
-    pub lane: Option<u16>,
+    /// By which partition; `None` if it was for this node alone.
+    pub partition: Option<u16>,
     /// How many packets, each of one or more messages.
     pub packets: u64,
 }
@@ -100,7 +101,7 @@ pub struct ClusterStats {
 }
 
 #[derive(Debug, Default)]
-struct Counters {
+struct LinkCounters {
     sent: AtomicU64,
     bytes_sent: AtomicU64,
     bytes_received: AtomicU64,
@@ -128,17 +129,17 @@ pub(crate) struct Link {
     node: Box<str>,
     boot: u64,
     out: Queue<Out>,
-    /// What has come, and by which lane.
+    /// What has come, and by which partition.
     come: Queue<VecDeque<(Option<u16>, Bytes)>>,
     /// A number for it: publishers look at it.
     health: AtomicU32,
-    counters: Counters,
+    counters: LinkCounters,
     /// Who takes gossip of presences.
     gossip: Mutex<Option<Arc<Gossip>>>,
     engine: OnceLock<Weak<Engine>>,
     is_name_taken: AtomicBool,
-    sending: Mutex<Option<thread::JoinHandle<()>>>,
-    delivering: Mutex<Option<thread::JoinHandle<()>>>,
+    out_thread: Mutex<Option<thread::JoinHandle<()>>>,
+    in_thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 impl fmt::Debug for Link {
@@ -150,46 +151,46 @@ impl fmt::Debug for Link {
 /// To whom.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum To<'a> {
-    Lane(u16),
+    Partition(u16),
     Node(&'a str),
 }
 
 /// What is to be sent.
 struct Out {
-    lanes: Vec<Batch>,
-    nodes: HashMap<Text, Batch>,
+    partitions: Vec<PacketBatch>,
+    nodes: HashMap<Text, PacketBatch>,
 }
 
 /// Records that wait, and where each ends.
 #[derive(Default)]
-struct Batch {
+struct PacketBatch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
-/// The lane of a topic: the same on every node.
-pub(crate) fn lane_of(topic: &str) -> u16 {
-    (spread(topic) % u64::from(LANES)) as u16
+/// The partition of a topic: the same on every node.
+pub(crate) fn partition_of(topic: &str) -> u16 {
+    (spread(topic) % u64::from(PARTITIONS)) as u16
 }
 
 impl Link {
     pub(crate) fn new(cluster: std::sync::Arc<dyn Cluster>, node: &str) -> Arc<Self> {
         // Random, and not only that: two nodes that start at one moment must differ, and so must two lives of one.
         let boot = RandomState::new().hash_one((node, std::process::id(), std::time::SystemTime::now()));
-        let lanes = (0..LANES).map(|_| Batch::default()).collect();
+        let partitions = (0..PARTITIONS).map(|_| PacketBatch::default()).collect();
         Arc::new(Link {
             cluster,
             node: node.into(),
             boot,
-            out: Queue::new(WAITING_BYTES_MAX, Out { lanes, nodes: HashMap::new() }),
+            out: Queue::new(WAITING_BYTES_MAX, Out { partitions, nodes: HashMap::new() }),
             come: Queue::new(COME_BYTES_MAX, VecDeque::new()),
             health: AtomicU32::new(STARTING),
-            counters: Counters::default(),
+            counters: LinkCounters::default(),
             gossip: Mutex::new(None),
             engine: OnceLock::new(),
             is_name_taken: AtomicBool::new(false),
-            sending: Mutex::new(None),
-            delivering: Mutex::new(None),
+            out_thread: Mutex::new(None),
+            in_thread: Mutex::new(None),
         })
     }
 
@@ -199,10 +200,10 @@ impl Link {
         let start = || -> std::io::Result<()> {
             let spawn =
                 |name: &str, run: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.to_owned()).spawn(run);
-            let delivering = Delivering { link: self.clone(), heard: HashMap::new(), swept: Instant::now() };
-            *self.delivering.lock() = Some(spawn("fanfare-in", Box::new(move || delivering.run()))?);
-            let sending = Sending { link: self.clone(), numbers: [0; LANES as usize], nodes: HashMap::new() };
-            *self.sending.lock() = Some(spawn("fanfare-out", Box::new(move || sending.run()))?);
+            let delivering = InThread { link: self.clone(), heard: HashMap::new(), swept: Instant::now() };
+            *self.in_thread.lock() = Some(spawn("fanfare-in", Box::new(move || delivering.run()))?);
+            let sending = OutThread { link: self.clone(), numbers: [0; PARTITIONS as usize], nodes: HashMap::new() };
+            *self.out_thread.lock() = Some(spawn("fanfare-out", Box::new(move || sending.run()))?);
             Ok(())
         };
         let started = start().map_err(StartError::Spawn);
@@ -234,11 +235,11 @@ impl Link {
         if !self.out.close() {
             return;
         }
-        join(&self.sending);
+        join(&self.out_thread);
         stop();
         self.health.store(STOPPED, Ordering::Relaxed);
         self.come.close();
-        join(&self.delivering);
+        join(&self.in_thread);
     }
 
     pub(crate) fn stats(&self) -> ClusterStats {
@@ -344,7 +345,7 @@ impl Link {
         };
         let put = self.out.put(bytes, |out| {
             let batch = match to {
-                To::Lane(lane) => &mut out.lanes[usize::from(lane)],
+                To::Partition(partition) => &mut out.partitions[usize::from(partition)],
                 To::Node(node) => match out.nodes.get_mut(node) {
                     Some(batch) => batch,
                     None => out.nodes.entry(node.into()).or_default(),
@@ -378,24 +379,24 @@ fn number_of(health: &Health) -> u32 {
 }
 
 /// The sending thread.
-struct Sending {
+struct OutThread {
     link: Arc<Link>,
-    /// Of the last packet of each lane.
-    numbers: [u64; LANES as usize],
+    /// Of the last packet of each partition.
+    numbers: [u64; PARTITIONS as usize],
     nodes: HashMap<Text, u64>,
 }
 
-impl Sending {
+impl OutThread {
     fn run(mut self) {
         let parker = Parker::new();
-        // Lanes that have sent in this period, and in the one before.
+        // Partitions that have sent in this period, and in the one before.
         let (mut active, mut before) = (0_u64, 0_u64);
         let mut period_end: Option<Instant> = None;
         loop {
             let taken = self.link.out.take(&parker, period_end, Round::of);
-            for (lane, batch) in taken.what.lanes {
-                active |= 1 << lane;
-                self.send(To::Lane(lane), &batch);
+            for (partition, batch) in taken.what.partitions {
+                active |= 1 << partition;
+                self.send(To::Partition(partition), &batch);
             }
             for (node, batch) in taken.what.nodes {
                 self.send(To::Node(&node), &batch);
@@ -406,8 +407,8 @@ impl Sending {
             let now = Instant::now();
             if period_end.is_some_and(|end| now >= end) {
                 // I4: these were active, and have sent nothing for a period.
-                for lane in (0..LANES).filter(|lane| before & !active & 1 << lane != 0) {
-                    self.packet(To::Lane(lane), |sender, number| wire::packet(sender, number, &[]));
+                for partition in (0..PARTITIONS).filter(|partition| before & !active & 1 << partition != 0) {
+                    self.packet(To::Partition(partition), |sender, number| wire::packet(sender, number, &[]));
                 }
                 before = std::mem::take(&mut active);
                 period_end = None;
@@ -419,7 +420,7 @@ impl Sending {
     }
 
     /// Makes packets of records, as few as may be.
-    fn send(&mut self, to: To<'_>, batch: &Batch) {
+    fn send(&mut self, to: To<'_>, batch: &PacketBatch) {
         let node_bytes = self.link.node.len();
         let room = self.link.cluster.payload_bytes_max().saturating_sub(HEAD_BYTES + node_bytes).max(1);
         let (mut begin, mut end) = (0, 0);
@@ -447,7 +448,7 @@ impl Sending {
 
     fn packet(&mut self, to: To<'_>, make: impl FnOnce(Sender<'_>, u64) -> Bytes) {
         let number = match to {
-            To::Lane(lane) => &mut self.numbers[usize::from(lane)],
+            To::Partition(partition) => &mut self.numbers[usize::from(partition)],
             To::Node(node) => match self.nodes.get_mut(node) {
                 Some(number) => number,
                 None => self.nodes.entry(node.into()).or_insert(0),
@@ -458,7 +459,7 @@ impl Sending {
         let packet = make(Sender { boot: link.boot, node: &link.node }, *number);
         let bytes = packet.len() as u64;
         let taken = match to {
-            To::Lane(lane) => link.cluster.publish(lane, packet),
+            To::Partition(partition) => link.cluster.publish(partition, packet),
             To::Node(node) => link.cluster.send(node, packet),
         };
         if matches!(taken, Taken::Down | Taken::TooLong) {
@@ -469,31 +470,31 @@ impl Sending {
     }
 }
 
-/// What is sent at one time: lanes that have something, and nodes.
+/// What is sent at one time: partitions that have something, and nodes.
 struct Round {
-    lanes: Vec<(u16, Batch)>,
-    nodes: HashMap<Text, Batch>,
+    partitions: Vec<(u16, PacketBatch)>,
+    nodes: HashMap<Text, PacketBatch>,
 }
 
 impl Round {
     fn of(out: &mut Out) -> Self {
-        let lanes = (0..).zip(&mut out.lanes).filter(|(_, batch)| !batch.ends.is_empty());
-        let lanes = lanes.map(|(lane, batch)| (lane, std::mem::take(batch))).collect();
-        Round { lanes, nodes: std::mem::take(&mut out.nodes) }
+        let partitions = (0..).zip(&mut out.partitions).filter(|(_, batch)| !batch.ends.is_empty());
+        let partitions = partitions.map(|(partition, batch)| (partition, std::mem::take(batch))).collect();
+        Round { partitions, nodes: std::mem::take(&mut out.nodes) }
     }
 }
 
 /// What the cluster calls. It keeps neither the engine nor the link alive. What the cluster knows to be lost is seen by
-/// its number, when the next one of its lane comes.
+/// its number, when the next one of its partition comes.
 struct Door {
     link: Weak<Link>,
 }
 
 impl Receiver for Door {
-    fn receive(&self, lane: Option<u16>, payload: Bytes) {
+    fn receive(&self, partition: Option<u16>, payload: Bytes) {
         let Some(link) = self.link.upgrade() else { return };
         count(&link.counters.bytes_received, payload.len() as u64);
-        if link.come.put(payload.len(), |come| come.push_back((lane, payload))) == Err(Refused::Full) {
+        if link.come.put(payload.len(), |come| come.push_back((partition, payload))) == Err(Refused::Full) {
             count(&link.counters.overflowed, 1);
         }
     }
@@ -513,13 +514,13 @@ fn typed<T: Send + Sync + fmt::Debug + 'static>(value: T) -> Payload {
 }
 
 /// The delivering thread.
-struct Delivering {
+struct InThread {
     link: Arc<Link>,
     heard: HashMap<(u64, Option<u16>), Heard>,
     swept: Instant,
 }
 
-/// What is known of one lane of one sender.
+/// What is known of one partition of one sender.
 struct Heard {
     node: Text,
     /// The number of the next packet.
@@ -532,13 +533,13 @@ struct Heard {
     at: Instant,
 }
 
-impl Delivering {
+impl InThread {
     fn run(mut self) {
         let parker = Parker::new();
         loop {
             let come = self.link.come.take(&parker, None, std::mem::take);
-            for (lane, payload) in come.what {
-                if let Err(error) = self.take(lane, &payload) {
+            for (partition, payload) in come.what {
+                if let Err(error) = self.take(partition, &payload) {
                     self.link.unreadable(error);
                 }
             }
@@ -548,13 +549,13 @@ impl Delivering {
         }
     }
 
-    fn take(&mut self, lane: Option<u16>, payload: &Bytes) -> Result<(), WireError> {
+    fn take(&mut self, partition: Option<u16>, payload: &Bytes) -> Result<(), WireError> {
         let Packet { sender, number, body } = wire::parse(payload)?;
         if sender.boot == self.link.boot {
             return Ok(());
         }
         let now = Instant::now();
-        let heard = self.heard.entry((sender.boot, lane)).or_insert_with(|| Heard {
+        let heard = self.heard.entry((sender.boot, partition)).or_insert_with(|| Heard {
             node: sender.node.into(),
             expected: number,
             pieces: Vec::new(),
@@ -573,7 +574,7 @@ impl Delivering {
         let mut loss = None;
         if lost > 0 {
             heard.forget_pieces();
-            loss = Some(Loss { node: heard.node.clone(), lane, packets: lost });
+            loss = Some(Loss { node: heard.node.clone(), partition, packets: lost });
         }
         let records = match body {
             Body::Records(records) => Some(records),
@@ -586,7 +587,7 @@ impl Delivering {
         if let Some(records) = records
             && self.deliver(&records)? > 0
         {
-            self.note_newer((sender.boot, lane));
+            self.note_newer((sender.boot, partition));
         }
         self.sweep(now);
         Ok(())
@@ -619,7 +620,7 @@ impl Delivering {
         Ok(unknown)
     }
 
-    /// Tells, once, of a lane whose sender is of a later version.
+    /// Tells, once, of a partition whose sender is of a later version.
     fn note_newer(&mut self, of: (u64, Option<u16>)) {
         if let Some(heard) = self.heard.get_mut(&of)
             && !std::mem::replace(&mut heard.is_newer, true)

@@ -3,7 +3,7 @@
 //! A [`Cluster`] is what carries bytes between nodes: [`Hub`] joins nodes in one process, for tests and for several
 //! engines side by side; `Nats` (feature `nats`) joins processes over a NATS server. What is above it is the same for
 //! all: what a node broadcasts goes to its own subscribers first, at full speed, and then to the others in packets
-//! ([`Builder::cluster`](crate::Builder::cluster)).
+//! ([`PubSubBuilder::cluster`](crate::PubSubBuilder::cluster)).
 //!
 //! # What is promised between nodes
 //!
@@ -11,8 +11,8 @@
 //! - A subscriber on another node gets what one publisher broadcasts on one topic in order, at most once. It may miss
 //!   some: a link breaks, a buffer is full, it subscribes a moment before. Who is subscribed is decided there, when
 //!   the packet comes.
-//! - What is missed is seen. Packets are numbered for each node and lane; a gap is counted ([`ClusterStats`]) and told
-//!   on this node's topic [`TOPIC`].
+//! - What is missed is seen. Packets are numbered for each node and partition; a gap is counted ([`ClusterStats`]) and
+//!   told on this node's topic [`TOPIC`].
 //! - An [`Outcome`](crate::Outcome) says what the cluster has made of a broadcast: `Sent`, `Buffered`, `ClusterDown`.
 //!   `Sent` means that it is on its way, not that it has come.
 //!
@@ -20,9 +20,9 @@
 //!
 //! It knows nodes by their names and payloads by their bytes.
 //!
-//! Order: what one node publishes on one lane, one call after the other has returned, comes to each other node in that
-//! order, or is missing. The same holds for what one node sends to one other. There is no order between lanes, nor
-//! between what is published and what is sent, nor between nodes.
+//! Order: what one node publishes on one partition, one call after the other has returned, comes to each other node in
+//! that order, or is missing. The same holds for what one node sends to one other. There is no order between
+//! partitions, nor between what is published and what is sent, nor between nodes.
 //!
 //! Delivery: at most once. A payload is lost when the link of its sender or of its receiver breaks while it is under
 //! way, when its receiver has no link while it passes, or when its receiver is too slow for the engine below. Only in
@@ -49,8 +49,8 @@ use std::fmt;
 use std::io;
 use std::time::Instant;
 
-/// How many lanes there are. They are numbered from 0.
-pub const LANES: u16 = 64;
+/// How many partitions there are. They are numbered from 0.
+pub const PARTITIONS: u16 = 64;
 
 /// Longest name of a node, in bytes of UTF-8. It has at least one.
 pub const NODE_BYTES_MAX: usize = 255;
@@ -78,8 +78,8 @@ pub trait Cluster: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Panics
     ///
-    /// If `lane` is not below [`LANES`].
-    fn publish(&self, lane: u16, payload: Bytes) -> Taken;
+    /// If `partition` is not below [`PARTITIONS`].
+    fn publish(&self, partition: u16, payload: Bytes) -> Taken;
 
     /// To the node of that name. Never waits. If there is none it is lost, without harm.
     fn send(&self, node: &str, payload: Bytes) -> Taken;
@@ -106,8 +106,8 @@ impl<C: Cluster + ?Sized> Cluster for Arc<C> {
         (**self).start(node, receiver)
     }
 
-    fn publish(&self, lane: u16, payload: Bytes) -> Taken {
-        (**self).publish(lane, payload)
+    fn publish(&self, partition: u16, payload: Bytes) -> Taken {
+        (**self).publish(partition, payload)
     }
 
     fn send(&self, node: &str, payload: Bytes) -> Taken {
@@ -134,10 +134,10 @@ impl<C: Cluster + ?Sized> Cluster for Arc<C> {
 /// Where a transport hands over what it receives. Its calls must not block: they hold up all others. A panic in one is
 /// caught, and goes no further.
 pub trait Receiver: Send + Sync {
-    /// A payload has come: published on a lane, or, without one, sent to this node alone. Its bytes are those that
+    /// A payload has come: published on a partition, or, without one, sent to this node alone. Its bytes are those that
     /// somebody put on the network, and may be anything. They may lie in a block with others, which lasts as long as
     /// one of them: copy what is kept for long.
-    fn receive(&self, lane: Option<u16>, payload: Bytes);
+    fn receive(&self, partition: Option<u16>, payload: Bytes);
 
     /// Health is another one now. What others published between `Connecting` and `Ready` may be missing.
     fn health(&self, health: Health) {

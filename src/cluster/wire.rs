@@ -9,7 +9,7 @@
 //! | 1 | the oldest version whose readers can read it, 1 |
 //! | 1 | 0: records; 1: a piece of one record that does not fit into a packet |
 //! | 8 | the sender's boot: a number that no other life of a node has |
-//! | 8 | the number of the packet in its lane, from 1 |
+//! | 8 | the number of the packet in its partition, from 1 |
 //! | 1, n | the sender's name |
 //! | 4, 4 | of a piece: its number, from 0, and how many there are |
 //! | rest | records, or the piece |
@@ -69,7 +69,7 @@ pub struct Sender<'a> {
 pub struct Packet<'a> {
     /// Who sent it.
     pub sender: Sender<'a>,
-    /// Its number in its lane.
+    /// Its number in its partition.
     pub number: u64,
     /// What is in it.
     pub body: Body,

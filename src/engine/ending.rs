@@ -7,12 +7,12 @@ use std::time::Instant;
 /// What is known of an engine's end.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<EndingState>,
     pub(super) undelivered: AtomicU64,
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct EndingState {
     pub(super) deadline: Option<Instant>,
     ended: usize,
     waiting: Vec<Waker>,
@@ -20,7 +20,7 @@ pub(super) struct State {
 
 impl Ending {
     pub(super) fn new() -> Self {
-        let state = State { deadline: None, ended: 0, waiting: Vec::new() };
+        let state = EndingState { deadline: None, ended: 0, waiting: Vec::new() };
         Ending { state: Mutex::new(state), undelivered: AtomicU64::new(0) }
     }
 

@@ -12,7 +12,7 @@ use std::io;
 pub enum TopicError {
     /// The empty name.
     Empty,
-    /// Too long, in bytes of UTF-8: see [`Builder::topic_bytes_max`](crate::Builder::topic_bytes_max).
+    /// Too long, in bytes of UTF-8: see [`PubSubBuilder::topic_bytes_max`](crate::PubSubBuilder::topic_bytes_max).
     TooLong {
         /// Its length.
         bytes: usize,
@@ -45,8 +45,8 @@ pub enum SubscribeError {
     /// The engine is shut down.
     Closed,
     /// The subscriber has as many subscriptions as it may: see
-    /// [`Builder::subscriptions_max`](crate::Builder::subscriptions_max). Those that it has given up count until their
-    /// worker has removed them.
+    /// [`PubSubBuilder::subscriptions_max`](crate::PubSubBuilder::subscriptions_max). Those that it has given up count
+    /// until their worker has removed them.
     TooManySubscriptions {
         /// The limit.
         max: u32,
@@ -54,7 +54,7 @@ pub enum SubscribeError {
     /// A worker has as many subscribers, or types of handlers, as it can number: 67 million, and 65,534.
     TooManySubscribers,
     /// A mailbox's capacity must be from 1 to the limit: see
-    /// [`Builder::mailbox_capacity_max`](crate::Builder::mailbox_capacity_max).
+    /// [`PubSubBuilder::mailbox_capacity_max`](crate::PubSubBuilder::mailbox_capacity_max).
     Capacity {
         /// What was asked for.
         given: usize,

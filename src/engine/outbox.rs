@@ -23,12 +23,12 @@ thread_local! {
 struct Local {
     engine: Arc<Engine>,
     worker: usize,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<OutboxEntry>,
     /// The worker ends: nothing more is taken, though its subscribers' last callbacks still run here.
     ended: bool,
 }
 
-struct Waiting {
+struct OutboxEntry {
     engine: Arc<Engine>,
     worker: usize,
     item: Item,
@@ -85,7 +85,7 @@ pub fn has_room(engine: &Arc<Engine>, targets: u64, weight: u32) -> bool {
 }
 
 fn fits(local: &Local, engine: &Arc<Engine>, worker: &Worker, weight: u32) -> bool {
-    worker.lane.inbox.has_room(weight) && !local.is_waiting(engine, worker.index)
+    worker.remote.inbox.has_room(weight) && !local.is_waiting(engine, worker.index)
 }
 
 impl Local {
@@ -102,12 +102,12 @@ pub fn push(engine: &Arc<Engine>, worker: usize, item: Item, weight: u32, pass: 
         let item = if local.is_waiting(engine, worker) {
             item
         } else {
-            match engine.workers[worker].lane.inbox.push(item, weight) {
+            match engine.workers[worker].remote.inbox.push(item, weight) {
                 Ok(()) => return,
                 Err(item) => item,
             }
         };
-        local.waiting.push_back(Waiting { engine: engine.clone(), worker, item, weight, pass });
+        local.waiting.push_back(OutboxEntry { engine: engine.clone(), worker, item, weight, pass });
     })
 }
 
@@ -124,7 +124,7 @@ pub fn flush() -> bool {
             let Some(mut waiting) = local.waiting.pop_front() else { break };
             let target = (Arc::as_ptr(&waiting.engine), waiting.worker);
             if !blocked.contains(&target) {
-                match waiting.engine.workers[waiting.worker].lane.inbox.push(waiting.item, waiting.weight) {
+                match waiting.engine.workers[waiting.worker].remote.inbox.push(waiting.item, waiting.weight) {
                     Ok(()) => {
                         drop(waiting.pass);
                         pushed.push((waiting.engine, waiting.worker));
@@ -157,7 +157,7 @@ pub fn register(waker: &std::task::Waker) {
         for waiting in local.iter().flat_map(|local| &local.waiting) {
             let target = (Arc::as_ptr(&waiting.engine), waiting.worker);
             if !seen.contains(&target) {
-                waiting.engine.workers[waiting.worker].lane.room.register(waker.clone());
+                waiting.engine.workers[waiting.worker].remote.waiters.register(waker.clone());
                 seen.push(target);
             }
         }

@@ -9,11 +9,11 @@ use super::outcome::{Outcome, TaskError};
 use super::worker::core::{NS_PER_DELIVERY, SLICE, Small};
 use super::worker::item::{Broadcast, Item};
 use super::worker::places::SubscriberId;
-use super::worker::shared::{Counters, Worker};
+use super::worker::shared::{Worker, WorkerCounters};
 use super::worker::task::Task;
 use super::worker::walk::Afterwards;
 use super::{Engine, outbox};
-use crate::cluster::link::{Link, RECORD_BYTES_MAX, To, lane_of};
+use crate::cluster::link::{Link, RECORD_BYTES_MAX, To, partition_of};
 use crate::message::attachment::Attachment;
 use crate::message::body::{Bias, Message};
 use crate::message::dispatch::Dispatcher;
@@ -23,7 +23,7 @@ use crate::protocol::gate;
 use crate::protocol::remote::{self, Taken, bits};
 use crate::protocol::sleep::fence_before_notify;
 use crate::sync::{Arc, Ordering, thread_hint};
-use crate::topic::table::Entry;
+use crate::topic::table::TopicEntry;
 
 /// A broadcast that is being decided. Built up and sent in one expression.
 pub(crate) struct Publish<'a> {
@@ -39,7 +39,7 @@ pub(crate) struct Publish<'a> {
 #[derive(Clone, Copy)]
 enum Name<'a> {
     Str(&'a str),
-    Entry(&'a Arc<Entry>),
+    Entry(&'a Arc<TopicEntry>),
 }
 
 impl Engine {
@@ -55,7 +55,7 @@ impl Engine {
         Publish::new(self, Name::Str(topic))
     }
 
-    pub(crate) fn publish_to<'a>(self: &'a Arc<Self>, topic: &'a Arc<Entry>) -> Publish<'a> {
+    pub(crate) fn publish_to<'a>(self: &'a Arc<Self>, topic: &'a Arc<TopicEntry>) -> Publish<'a> {
         Publish::new(self, Name::Entry(topic))
     }
 }
@@ -112,7 +112,7 @@ impl<'a> Publish<'a> {
         let bytes = wire_bytes(name, &event, &payload)?;
         let for_clients = self.attachment.is_some();
         self.send_here(event.clone(), payload.clone())?;
-        Ok(link.broadcast(To::Lane(lane_of(name)), name, &event, bytes, for_clients))
+        Ok(link.broadcast(To::Partition(partition_of(name)), name, &event, bytes, for_clients))
     }
 
     #[inline]
@@ -120,7 +120,7 @@ impl<'a> Publish<'a> {
         let engine = self.engine;
         let (topic, targets) = match self.topic {
             Name::Entry(entry) => {
-                let targets = entry.state.workers();
+                let targets = entry.lifecycle.workers();
                 if targets == 0 { (None, 0) } else { (Some(entry.clone()), targets) }
             }
             Name::Str(name) => {
@@ -128,7 +128,7 @@ impl<'a> Publish<'a> {
                 let found = engine.topics.look_up(name, |entry| {
                     let entry = entry?;
                     // Before the entry is touched further: a topic without members costs no more than the look.
-                    let targets = entry.state.workers();
+                    let targets = entry.lifecycle.workers();
                     if targets == 0 { None } else { Some((entry.clone(), targets)) }
                 });
                 match found {
@@ -143,13 +143,13 @@ impl<'a> Publish<'a> {
 
     fn send_to(
         self,
-        topic: Arc<Entry>,
+        topic: Arc<TopicEntry>,
         targets: u64,
         event: Event,
         payload: Payload,
     ) -> Result<Outcome, BroadcastError> {
         let engine = self.engine;
-        let members = topic.state.subscriptions();
+        let members = topic.lifecycle.subscriptions();
         let weight = engine.config.weight_of(members / u64::from(targets.count_ones()));
         let attachment = self.attachment.map(|make| make());
         let content = Content { topic, event, payload, dispatcher: self.dispatcher, attachment };
@@ -184,7 +184,7 @@ pub(crate) fn wire_bytes<'a>(
 fn entry_for(worker: &Worker, message: Bias, from: Option<SubscriberId>, weight: u32) -> Item {
     let from = from.filter(|from| usize::from(from.worker) == worker.index).map(|from| (from.place, from.generation));
     // After the topic's bits were read: everyone whose bit was seen is in the log by now.
-    Item::Broadcast(Broadcast { message, position: worker.lane.log.position(), from, weight })
+    Item::Broadcast(Broadcast { message, position: worker.remote.control_log.position(), from, weight })
 }
 
 fn send_by_inbox(
@@ -201,8 +201,8 @@ fn send_by_inbox(
         let mut biases = Message::for_workers(content, targets.count_ones());
         move |worker: usize| entry_for(&engine.workers[worker], biases.take(), from, weight)
     };
-    let lane = |worker: usize| &engine.workers[worker].lane;
-    match remote::publish(&engine.gate, thread_hint::number(), lane, targets, weight, wait, make) {
+    let remote = |worker: usize| &engine.workers[worker].remote;
+    match remote::publish(&engine.gate, thread_hint::number(), remote, targets, weight, wait, make) {
         Ok(woken) => {
             for worker in bits(woken) {
                 engine.workers[worker].wakes.fetch_add(1, Ordering::Relaxed);
@@ -227,11 +227,11 @@ fn is_cheap_in_place(engine: &Engine, targets: u64, members: u64) -> bool {
         return false;
     }
     let mut saved = 0;
-    for lane in bits(targets).map(|worker| &engine.workers[worker].lane) {
-        if !lane.looks_idle() {
+    for remote in bits(targets).map(|worker| &engine.workers[worker].remote) {
+        if !remote.looks_idle() {
             return false;
         }
-        saved += if lane.sleep.is_sleeping() { u64::from(lane.wake_cost.nanoseconds()) } else { NS_TO_AWAKE };
+        saved += if remote.sleep.is_sleeping() { u64::from(remote.wake_cost.nanoseconds()) } else { NS_TO_AWAKE };
     }
     engine.config.in_place.is_some() || members * NS_PER_DELIVERY <= saved
 }
@@ -247,7 +247,7 @@ fn send_in_place(
     wait: bool,
 ) -> Result<Outcome, BroadcastError> {
     let Some(pass) = engine.gate.enter(thread_hint::number()) else { return Err(BroadcastError::Closed) };
-    let Some(mut taken) = remote::take_if_idle(|worker| &engine.workers[worker].lane, targets) else {
+    let Some(mut taken) = remote::take_if_idle(|worker| &engine.workers[worker].remote, targets) else {
         drop(pass);
         return send_by_inbox(engine, targets, weight, content, from, wait);
     };
@@ -271,7 +271,7 @@ fn send_in_place(
     }
     if all {
         // Counted once, however many workers there are.
-        Counters::add(&engine.workers[taken[0].worker].counters.in_place, 1);
+        WorkerCounters::add(&engine.workers[taken[0].worker].counters.in_place, 1);
     }
     drop(taken);
     // The batons have been given back: from here on code of others may run.
@@ -294,7 +294,7 @@ impl Engine {
     ///
     /// [`TaskError`].
     pub(crate) fn run_on(self: &Arc<Self>, worker: usize, task: Task) -> Result<(), TaskError> {
-        let make = |task| Item::Task { task, position: self.workers[worker].lane.log.position() };
+        let make = |task| Item::Task { task, position: self.workers[worker].remote.control_log.position() };
         if outbox::on_worker() {
             let Some(pass) = pass_on_worker(self) else { return Err(TaskError::Closed) };
             if !outbox::has_room(self, 1 << worker, 0) {
@@ -305,12 +305,12 @@ impl Engine {
             self.workers[worker].wake_if_asleep();
             return Ok(());
         }
-        let lane = |worker: usize| &self.workers[worker].lane;
+        let remote = |worker: usize| &self.workers[worker].remote;
         let once = move || {
             let mut task = Some(task);
             move |_| make(task.take().expect("one target"))
         };
-        match remote::publish(&self.gate, thread_hint::number(), lane, 1 << worker, 0, true, once) {
+        match remote::publish(&self.gate, thread_hint::number(), remote, 1 << worker, 0, true, once) {
             Ok(woken) => {
                 self.workers[worker].wakes.fetch_add(u64::from(woken != 0), Ordering::Relaxed);
                 Ok(())

@@ -50,14 +50,14 @@ fn run(engine: &Arc<Engine>, index: usize, ready: &SyncSender<io::Result<()>>) {
         }
     };
     let me = &engine.workers[index];
-    me.lane.set_waker(sleeper.waker());
+    me.remote.set_waker(sleeper.waker());
     if engine.config.pin {
         pin(index);
     }
     outbox::enter(engine.clone(), index);
     let _ = ready.send(Ok(()));
-    let room = Waker::from(std::sync::Arc::new(WakeWorker { engine: engine.clone(), index }));
-    Run { engine, me, sleeper, afterwards: Afterwards::default(), completed: 0, room }.run();
+    let room_waker = Waker::from(std::sync::Arc::new(WakeWorker { engine: engine.clone(), index }));
+    WorkerThread { engine, me, sleeper, afterwards: Afterwards::default(), completed: 0, room_waker }.run();
 }
 
 /// Wakes a worker as a publisher would: for when an inbox that its outbox waits for has room.
@@ -73,27 +73,27 @@ impl Wake for WakeWorker {
     }
 }
 
-struct Run<'a> {
+struct WorkerThread<'a> {
     engine: &'a Arc<Engine>,
     me: &'a Worker,
     sleeper: Box<dyn Sleeper>,
     afterwards: Afterwards,
     /// Entries done, not yet counted as completed.
     completed: u32,
-    room: Waker,
+    room_waker: Waker,
 }
 
-impl Run<'_> {
+impl WorkerThread<'_> {
     fn run(mut self) {
         loop {
             let (worked, applied) = self.work();
             let flushed = outbox::flush();
             if flushed && self.completed > 0 {
                 // All that the work published has been pushed (`gate`, I2).
-                self.me.lane.inbox.count_completed(std::mem::take(&mut self.completed));
+                self.me.remote.inbox.count_completed(std::mem::take(&mut self.completed));
             }
             if worked {
-                self.me.lane.room.open().into_iter().for_each(wake_caught);
+                self.me.remote.waiters.open().into_iter().for_each(wake_caught);
             }
             match self.engine.gate.phase() {
                 gate::CLOSED => break,
@@ -111,7 +111,7 @@ impl Run<'_> {
 
     /// A bounded piece of work under the baton, and what it leaves to do without.
     fn work(&mut self) -> (bool, u64) {
-        let mut baton = self.me.lane.take_baton();
+        let mut baton = self.me.remote.take_baton();
         let (engine, me, afterwards, completed) = (self.engine, self.me, &mut self.afterwards, &mut self.completed);
         let result = baton.with(|core| {
             let worked = core.run(engine, me);
@@ -125,12 +125,12 @@ impl Run<'_> {
     }
 
     fn idle(&mut self, applied: u64, flushed: bool) {
-        let lane = &self.me.lane;
+        let remote = &self.me.remote;
         if let Idle::Spin(bound) = self.engine.config.idle {
             let end = Instant::now() + bound;
             while Instant::now() < end {
                 for _ in 0..SPINS {
-                    if lane.inbox.has_next() {
+                    if remote.inbox.has_next() {
                         return;
                     }
                     spin_loop();
@@ -144,16 +144,16 @@ impl Run<'_> {
             }
         }
         if !flushed {
-            outbox::register(&self.room);
+            outbox::register(&self.room_waker);
         }
         let closing = self.engine.gate.phase() != gate::OPEN;
         let bound = closing.then_some(CLOSING_POLL);
         let engine = self.engine;
-        lane.sleep.sleep(&mut *self.sleeper, bound, || {
+        remote.sleep.sleep(&mut *self.sleeper, bound, || {
             let phase = engine.gate.phase();
-            lane.inbox.has_next()
+            remote.inbox.has_next()
                 // An entry of the log that somebody may have wanted to wake us for.
-                || lane.log.position() != applied
+                || remote.control_log.position() != applied
                 || phase == gate::CLOSED
                 || phase != gate::OPEN && !closing
                 || !flushed && outbox::flush()
@@ -176,7 +176,7 @@ impl Run<'_> {
 
     /// Does something under the baton, then what it leaves to do without, and lets those in who wait for room.
     fn under_the_baton<R>(&mut self, f: impl FnOnce(&mut Core) -> R) -> R {
-        let mut baton = self.me.lane.take_baton();
+        let mut baton = self.me.remote.take_baton();
         let afterwards = &mut self.afterwards;
         let result = baton.with(|core| {
             let result = f(core);
@@ -185,7 +185,7 @@ impl Run<'_> {
         });
         drop(baton);
         self.afterwards.run();
-        self.me.lane.room.open().into_iter().for_each(wake_caught);
+        self.me.remote.waiters.open().into_iter().for_each(wake_caught);
         result
     }
 }

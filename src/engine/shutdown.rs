@@ -26,7 +26,7 @@ impl Engine {
     /// For a worker while the gate is closing: goes on to `CLOSED` if nothing is on its way any more, or it is late.
     pub(crate) fn try_finish(&self) {
         let late = self.ending.state.lock().deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let inboxes = self.workers.iter().map(|worker| &worker.lane.inbox);
+        let inboxes = self.workers.iter().map(|worker| &worker.remote.inbox);
         if (late || self.gate.is_quiescent(inboxes)) && self.gate.finish() {
             self.wake_all();
         }

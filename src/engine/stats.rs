@@ -42,7 +42,7 @@ pub struct WorkerStats {
     /// Times that it was woken.
     pub wakes: u64,
     /// What waking it costs its waker, in nanoseconds: a running mean over the last ten or so. By default, that is what
-    /// [in place](crate::Builder::in_place_members_max) is weighed against.
+    /// [in place](crate::PubSubBuilder::in_place_members_max) is weighed against.
     pub wake_ns: u32,
     /// Whether it sleeps.
     pub sleeps: bool,
@@ -56,13 +56,13 @@ impl Stats {
         for worker in &engine.workers {
             let counters = &worker.counters;
             let one = WorkerStats {
-                inbox: worker.lane.inbox.len(),
+                inbox: worker.remote.inbox.len(),
                 delivered: read(&counters.delivered),
                 dropped: read(&counters.dropped),
                 subscriptions: read(&counters.subscriptions),
                 wakes: read(&worker.wakes),
-                wake_ns: worker.lane.wake_cost.nanoseconds(),
-                sleeps: worker.lane.sleep.is_sleeping(),
+                wake_ns: worker.remote.wake_cost.nanoseconds(),
+                sleeps: worker.remote.sleep.is_sleeping(),
             };
             stats.delivered += one.delivered;
             stats.dropped += one.dropped;

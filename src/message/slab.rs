@@ -19,7 +19,7 @@ use super::dispatch::Dispatcher;
 use super::payload::{Event, Payload};
 use crate::protocol::refs::Refs;
 use crate::sync::{Arc, AtomicPtr, AtomicU32, Mutex, Ordering, UnsafeCell, prefetch};
-use crate::topic::table::Entry;
+use crate::topic::table::TopicEntry;
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::any::Any;
 use std::cell::RefCell;
@@ -37,7 +37,7 @@ const NONE: u32 = u32::MAX;
 
 /// What a message is made of.
 pub(crate) struct Content {
-    pub(crate) topic: Arc<Entry>,
+    pub(crate) topic: Arc<TopicEntry>,
     pub(crate) event: Event,
     pub(crate) payload: Payload,
     pub(crate) dispatcher: Option<Arc<dyn Dispatcher>>,

@@ -105,7 +105,7 @@ fn split_key(key: &str) -> (&str, Option<&str>) {
 type Part = Option<String>;
 
 #[derive(Debug)]
-enum Entry {
+enum ParamNode {
     Value(String),
     Level(usize),
 }
@@ -113,7 +113,7 @@ enum Entry {
 /// What stands under one prefix.
 #[derive(Debug, Default)]
 struct Level {
-    entries: Vec<(Part, Entry)>,
+    entries: Vec<(Part, ParamNode)>,
     /// Which entries are levels.
     below: HashMap<Part, usize>,
 }
@@ -130,7 +130,7 @@ impl Levels {
             at = self.below(at, part);
             part = (!next.is_empty()).then(|| next.to_owned());
         }
-        self.0[at].entries.push((part, Entry::Value(value)));
+        self.0[at].entries.push((part, ParamNode::Value(value)));
     }
 
     /// The level `part` below that at `at`; made if there is none.
@@ -141,7 +141,7 @@ impl Levels {
         let below = self.0.len();
         self.0.push(Level::default());
         self.0[at].below.insert(part.clone(), below);
-        self.0[at].entries.push((part, Entry::Level(below)));
+        self.0[at].entries.push((part, ParamNode::Level(below)));
         below
     }
 
@@ -151,10 +151,10 @@ impl Levels {
         named.collect()
     }
 
-    fn value(&mut self, entry: Entry) -> Value {
+    fn value(&mut self, entry: ParamNode) -> Value {
         let at = match entry {
-            Entry::Value(value) => return Value::String(value),
-            Entry::Level(at) => at,
+            ParamNode::Value(value) => return Value::String(value),
+            ParamNode::Level(at) => at,
         };
         let is_list = self.0[at].entries.last().is_some_and(|(part, _)| part.is_none());
         if !is_list {

@@ -8,7 +8,7 @@ use super::rooms::meta::{Fields, Meta, Metas, PhxRef};
 use super::rooms::owner::{Added, Gone, Owned};
 use super::rooms::room::{self, Room, Waiter, hash_of};
 use super::sealer;
-use super::shared::{Handle, Shared, Stats};
+use super::shared::{Handle, PresenceShared, Stats};
 use crate::engine::error::{SubscribeError, TopicError};
 use crate::subscriber::control::Control;
 use crate::sync::Arc;
@@ -123,7 +123,7 @@ impl Presence {
         Builder::default()
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    fn shared(&self) -> &Arc<PresenceShared> {
         &self.0.shared
     }
 
@@ -150,7 +150,7 @@ impl Presence {
         let meta = Fields::of(&meta, options.meta_bytes_max)?.with(key, phx_ref, None);
         let (hash, max) = (hash_of(key), options.topic_metas_max);
         shared.table.with_live(topic, |room| {
-            let join = |state: &mut room::State| state.join(hash, meta.clone());
+            let join = |state: &mut room::RoomState| state.join(hash, meta.clone());
             match owner.0.add(room, (key, hash), max, join) {
                 Ok(Added::Yes) => Some(Ok(phx_ref)),
                 Ok(Added::Already) => Some(Err(TrackError::AlreadyTracked)),
@@ -254,7 +254,7 @@ impl Presence {
     ///
     /// Not for seeding a consumer of diffs: see [the module's text](super#two-ways-to-look).
     pub fn list(&self, topic: &str) -> Presences {
-        let look = |state: &room::State| Presences { snapshot: state.snapshot(), keys: state.keys() };
+        let look = |state: &room::RoomState| Presences { snapshot: state.snapshot(), keys: state.keys() };
         self.shared().table.with(topic, |room| room.look(look)).unwrap_or_default()
     }
 

@@ -6,7 +6,7 @@ use super::replication::{Gossiping, Replication};
 use super::rooms::signal::Signal;
 use super::rooms::table::Table;
 use super::sealer::Sealer;
-use super::shared::{Counters, Handle, Hooks, Options, Shared};
+use super::shared::{Handle, Hooks, Options, PresenceCounters, PresenceShared};
 use super::{GossipOptions, Presence};
 use crate::pubsub::PubSub;
 use crate::sync::{Arc, Mutex, thread};
@@ -108,7 +108,8 @@ impl Builder {
         self
     }
 
-    /// How nodes gossip, on an engine with a [`cluster`](crate::Builder::cluster). All nodes should have the same.
+    /// How nodes gossip, on an engine with a [`cluster`](crate::PubSubBuilder::cluster). All nodes should have the
+    /// same.
     pub fn gossip(mut self, options: GossipOptions) -> Self {
         self.gossiping.options = options;
         self
@@ -146,17 +147,17 @@ impl Builder {
             Some(link) => Some(Replication::start(link, pubsub.node(), table.clone(), &gossiping)?),
             None => None,
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PresenceShared {
             table,
             replication,
             signal,
             pubsub: pubsub.clone(),
             options,
             hooks,
-            counters: Counters::default(),
+            counters: PresenceCounters::default(),
         });
         let sealer = Sealer::new(shared.clone());
-        let thread = thread::Builder::new().name("fanfare-presence".to_owned()).spawn(move || sealer.run());
+        let thread = thread::Builder::new().name("fanfare-sealer".to_owned()).spawn(move || sealer.run());
         if let Err(error) = thread {
             shared.replication.iter().for_each(Replication::stop);
             return Err(BuildError::Spawn(error));

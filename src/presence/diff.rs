@@ -1,6 +1,6 @@
 //! What is told: diffs, states, and what callers see of a room.
 
-use super::rooms::entries::{Entry, Snapshot};
+use super::rooms::entries::{PresenceEntry, Snapshot};
 use super::{Meta, Metas};
 use crate::message::payload::Payload;
 use bytes::Bytes;
@@ -285,7 +285,7 @@ pub(super) fn state_json(snapshot: &Snapshot) -> Bytes {
 }
 
 /// Some presences, grouped by key.
-pub(super) fn present<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Present> {
+pub(super) fn present<'a>(entries: impl Iterator<Item = &'a PresenceEntry>) -> Vec<Present> {
     grouped(entries.map(|entry| &entry.meta))
 }
 

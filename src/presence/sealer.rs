@@ -5,8 +5,8 @@
 //! plain queue is all the timers there are.
 //!
 //! - I1. What is told of a topic is told in the order of its epochs: first the epoch's diff, then the state of its end
-//!   to those who wait. Without hooks the sealer does it itself; with hooks, which may take their time, a lane for each
-//!   shard does, one epoch after the other, on a pool of threads.
+//!   to those who wait. Without hooks the sealer does it itself; with hooks, which may take their time, a hook queue
+//!   for each shard does, one epoch after the other, on a pool of threads.
 //! - I2. No lock of a room or shard is held meanwhile.
 
 use super::DIFF;
@@ -16,7 +16,7 @@ use super::rooms::aligned::Aligned;
 use super::rooms::meta::{Meta, Metas};
 use super::rooms::room::{Epoch, Room, Scope, Sealing, Waiter, Wanted};
 use super::rooms::signal::{KEPT, SHARDS};
-use super::shared::Shared;
+use super::shared::PresenceShared;
 use crate::message::attachment::ForClients;
 use crate::pool::Pool;
 use crate::sync::{Arc, Mutex, Ordering, Parker, prefetch};
@@ -46,20 +46,20 @@ pub(super) fn is_here() -> bool {
 
 /// See the module's text.
 pub(super) struct Sealer {
-    shared: Arc<Shared>,
+    shared: Arc<PresenceShared>,
     /// Rooms that are to be sealed in this round.
     due: Vec<Arc<Room>>,
     /// Rooms that cool, and until when.
     cooling: VecDeque<(Instant, Arc<Room>)>,
-    lanes: Option<Arc<Lanes>>,
+    hook_queues: Option<Arc<HookQueues>>,
     /// The epoch in hand. It is kept for its memory: most epochs are small.
     epoch: Epoch,
 }
 
 impl Sealer {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let lanes = shared.hooks.are_there().then(|| Arc::new(Lanes::new()));
-        Sealer { shared, due: Vec::new(), cooling: VecDeque::new(), lanes, epoch: Epoch::default() }
+    pub(super) fn new(shared: Arc<PresenceShared>) -> Self {
+        let hook_queues = shared.hooks.are_there().then(|| Arc::new(HookQueues::new()));
+        Sealer { shared, due: Vec::new(), cooling: VecDeque::new(), hook_queues, epoch: Epoch::default() }
     }
 
     /// The thread's work, until the presence is dropped. What is not told by then is told at the end.
@@ -80,9 +80,9 @@ impl Sealer {
             }
             self.due();
             if round.flush.is_some()
-                && let Some(lanes) = &self.lanes
+                && let Some(hook_queues) = &self.hook_queues
             {
-                lanes.pool.wait_until_idle();
+                hook_queues.pool.wait_until_idle();
             }
             if round.stop {
                 // In this order: what the last epochs came to is told to other nodes, too, and goodbye is said before
@@ -144,8 +144,8 @@ impl Sealer {
                 if let Some(replication) = &self.shared.replication {
                     replication.sealed(room.name(), &self.epoch.joins, &self.epoch.leaves);
                 }
-                if let Some(lanes) = &self.lanes {
-                    Lanes::push(lanes, &self.shared, room.clone(), std::mem::take(&mut self.epoch));
+                if let Some(hook_queues) = &self.hook_queues {
+                    HookQueues::push(hook_queues, &self.shared, room.clone(), std::mem::take(&mut self.epoch));
                 } else {
                     self.shared.tell(&room, &mut self.epoch);
                     self.epoch.clear();
@@ -157,50 +157,50 @@ impl Sealer {
 }
 
 /// Epochs on their way to the hooks: a queue for each shard, which one thread at a time works off.
-struct Lanes {
-    lanes: Box<[Mutex<Lane>]>,
+struct HookQueues {
+    queues: Box<[Mutex<HookQueue>]>,
     pool: Pool,
 }
 
 #[derive(Default)]
-struct Lane {
+struct HookQueue {
     epochs: VecDeque<(Arc<Room>, Epoch)>,
     /// A thread is at it, until it finds the queue empty and clears this under the same lock.
     busy: bool,
 }
 
-impl Lanes {
+impl HookQueues {
     fn new() -> Self {
-        Lanes { lanes: (0..SHARDS).map(|_| Mutex::default()).collect(), pool: Pool::new(THREADS_MAX) }
+        HookQueues { queues: (0..SHARDS).map(|_| Mutex::default()).collect(), pool: Pool::new(THREADS_MAX) }
     }
 
-    fn push(this: &Arc<Self>, shared: &Arc<Shared>, room: Arc<Room>, epoch: Epoch) {
+    fn push(this: &Arc<Self>, shared: &Arc<PresenceShared>, room: Arc<Room>, epoch: Epoch) {
         let number = room.shard().number();
-        let mut lane = this.lanes[number].lock();
-        lane.epochs.push_back((room, epoch));
-        if std::mem::replace(&mut lane.busy, true) {
+        let mut queue = this.queues[number].lock();
+        queue.epochs.push_back((room, epoch));
+        if std::mem::replace(&mut queue.busy, true) {
             return;
         }
-        drop(lane);
-        let (lanes, shared) = (this.clone(), shared.clone());
-        this.pool.spawn(Box::new(move || lanes.work(number, &shared)));
+        drop(queue);
+        let (hook_queues, shared) = (this.clone(), shared.clone());
+        this.pool.spawn(Box::new(move || hook_queues.work(number, &shared)));
     }
 
-    fn work(&self, number: usize, shared: &Shared) {
+    fn work(&self, number: usize, shared: &PresenceShared) {
         TELLS.set(true);
         loop {
-            let mut lane = self.lanes[number].lock();
-            let Some((room, mut epoch)) = lane.epochs.pop_front() else {
-                lane.busy = false;
+            let mut queue = self.queues[number].lock();
+            let Some((room, mut epoch)) = queue.epochs.pop_front() else {
+                queue.busy = false;
                 return;
             };
-            drop(lane);
+            drop(queue);
             shared.tell(&room, &mut epoch);
         }
     }
 }
 
-impl Shared {
+impl PresenceShared {
     /// What is to be told of an epoch: nothing if it is heard by nobody here and no other node is to know.
     fn wanted(&self, topic: &str) -> Wanted {
         if self.hooks.metas.is_some() {

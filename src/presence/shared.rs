@@ -43,7 +43,7 @@ impl Hooks {
 }
 
 /// What all handles of a presence share, and its thread.
-pub(super) struct Shared {
+pub(super) struct PresenceShared {
     pub(super) table: Arc<Table>,
     /// With other nodes.
     pub(super) replication: Option<Replication>,
@@ -51,12 +51,12 @@ pub(super) struct Shared {
     pub(super) pubsub: PubSub,
     pub(super) options: Options,
     pub(super) hooks: Hooks,
-    pub(super) counters: Counters,
+    pub(super) counters: PresenceCounters,
 }
 
 /// What the handles have. Its drop ends the thread.
 pub(super) struct Handle {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<PresenceShared>,
 }
 
 impl Drop for Handle {
@@ -67,14 +67,14 @@ impl Drop for Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { table, options, .. } = &*self.shared;
+        let PresenceShared { table, options, .. } = &*self.shared;
         f.debug_struct("Presence").field("topics", &table.len()).field("options", options).finish_non_exhaustive()
     }
 }
 
 /// What is counted. Relaxed: each number says nothing of another.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(super) struct PresenceCounters {
     pub(super) joins: AtomicU64,
     pub(super) leaves: AtomicU64,
     pub(super) diffs: AtomicU64,
@@ -83,7 +83,7 @@ pub(super) struct Counters {
     pub(super) panics: AtomicU64,
 }
 
-impl Counters {
+impl PresenceCounters {
     pub(super) fn add(&self, counter: &AtomicU64, count: usize) {
         counter.fetch_add(count as u64, Ordering::Relaxed);
     }
@@ -109,13 +109,13 @@ pub struct Stats {
     pub panics: u64,
 }
 
-impl Shared {
+impl PresenceShared {
     pub(super) fn check_topic(&self, topic: &str) -> Result<(), TopicError> {
         self.pubsub.engine().config.check_topic(topic)
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let Counters { joins, leaves, diffs, states, states_encoded, panics } = &self.counters;
+        let PresenceCounters { joins, leaves, diffs, states, states_encoded, panics } = &self.counters;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
             topics: self.table.len(),

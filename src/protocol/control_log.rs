@@ -32,7 +32,7 @@ pub struct Locked<O, S> {
 
 /// The log's shared side. See the module's text.
 #[derive(Debug)]
-pub struct Log<O, S> {
+pub struct ControlLog<O, S> {
     /// Entries ever appended. Stored under the lock, read by publishers.
     tail: CachePadded<AtomicU64>,
     locked: Mutex<Locked<O, S>>,
@@ -40,23 +40,23 @@ pub struct Log<O, S> {
 
 /// The log's lock, held.
 #[derive(Debug)]
-pub struct LogGuard<'a, O, S> {
+pub struct ControlLogGuard<'a, O, S> {
     tail: &'a AtomicU64,
     locked: MutexGuard<'a, Locked<O, S>>,
 }
 
-impl<O, S> Log<O, S> {
+impl<O, S> ControlLog<O, S> {
     /// An empty log.
     pub fn new(state: S) -> Self {
-        Log {
+        ControlLog {
             tail: CachePadded::new(AtomicU64::new(0)),
             locked: Mutex::new(Locked { pending: VecDeque::new(), state }),
         }
     }
 
     /// Takes the lock.
-    pub fn lock(&self) -> LogGuard<'_, O, S> {
-        LogGuard { tail: &self.tail, locked: self.locked.lock() }
+    pub fn lock(&self) -> ControlLogGuard<'_, O, S> {
+        ControlLogGuard { tail: &self.tail, locked: self.locked.lock() }
     }
 
     /// The position to give to a broadcast that is called now.
@@ -64,19 +64,19 @@ impl<O, S> Log<O, S> {
     pub fn position(&self) -> u64 {
         // A subscribe that returned before this call is counted, by coherence. Acquire pairs with the store in
         // `append`: what happened before a counted entry was appended is seen, the pushes of earlier broadcasts above
-        // all (`Lane::position_if_drained`).
-        self.tail.load(ord!("log.position", Acquire))
+        // all (`Remote::position_if_drained`).
+        self.tail.load(ord!("control_log.position", Acquire))
     }
 }
 
-impl<O, S> LogGuard<'_, O, S> {
+impl<O, S> ControlLogGuard<'_, O, S> {
     /// Appends an entry. Returns how many now wait for the worker to fetch them.
     pub fn append(&mut self, entry: O) -> usize {
         self.locked.pending.push_back(entry);
         // Relaxed load: changes only under the lock. The store pairs with the load in `position`; I2 needs only that it
         // is made under the lock: nobody can read it and still be the one who has the lock before it was made.
         let tail = self.tail.load(Ordering::Relaxed);
-        self.tail.store(tail + 1, ord!("log.append", Release));
+        self.tail.store(tail + 1, ord!("control_log.append", Release));
         self.locked.pending.len()
     }
 
@@ -87,27 +87,27 @@ impl<O, S> LogGuard<'_, O, S> {
 
     /// The entries that wait to be fetched.
     pub fn pending(&self) -> impl Iterator<Item = &O> {
-        let hidden = mutated!("log.hide_over_pending");
+        let hidden = mutated!("control_log.hide_over_pending");
         self.locked.pending.iter().filter(move |_| !hidden)
     }
 }
 
 /// The worker's side: entries fetched and not yet applied.
 #[derive(Debug)]
-pub struct LogReader<O> {
+pub struct ControlLogReader<O> {
     fetched: VecDeque<O>,
     applied: u64,
 }
 
-impl<O> LogReader<O> {
+impl<O> ControlLogReader<O> {
     /// A reader at the log's start.
     pub fn new() -> Self {
-        LogReader { fetched: VecDeque::new(), applied: 0 }
+        ControlLogReader { fetched: VecDeque::new(), applied: 0 }
     }
 
     /// The next entry below `position`, fetching from the log if need be (I3).
-    pub fn next<S>(&mut self, log: &Log<O, S>, position: u64) -> Option<O> {
-        if self.applied >= position && !mutated!("log.apply_all") {
+    pub fn next<S>(&mut self, log: &ControlLog<O, S>, position: u64) -> Option<O> {
+        if self.applied >= position && !mutated!("control_log.apply_all") {
             return None;
         }
         if self.fetched.is_empty() {
@@ -115,7 +115,7 @@ impl<O> LogReader<O> {
             std::mem::swap(&mut self.fetched, &mut guard.locked.pending);
         }
         let entry = self.fetched.pop_front();
-        debug_assert!(entry.is_some() || mutated!("log.apply_all"), "I2: what was counted is in the log");
+        debug_assert!(entry.is_some() || mutated!("control_log.apply_all"), "I2: what was counted is in the log");
         self.applied += u64::from(entry.is_some());
         if self.fetched.is_empty() && self.fetched.capacity() > KEPT {
             // A burst of a million entries should not hold its memory for ever.
@@ -136,7 +136,7 @@ impl<O> LogReader<O> {
 
     /// The entries fetched and not yet applied.
     pub fn waiting(&self) -> impl Iterator<Item = &O> {
-        let hidden = mutated!("log.hide_over_fetched");
+        let hidden = mutated!("control_log.hide_over_fetched");
         self.fetched.iter().filter(move |_| !hidden)
     }
 }

@@ -31,11 +31,11 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Queue<S> {
     bytes_max: usize,
-    state: Mutex<State<S>>,
+    state: Mutex<QueueState<S>>,
 }
 
 #[derive(Debug)]
-struct State<S> {
+struct QueueState<S> {
     gathered: S,
     /// What was put in since the last take counts for so much.
     bytes: usize,
@@ -69,7 +69,7 @@ pub struct Taken<T> {
 impl<S> Queue<S> {
     /// One in which so many bytes may wait, and where they gather.
     pub fn new(bytes_max: usize, gathered: S) -> Self {
-        let state = State { gathered, bytes: 0, has_some: false, is_busy: false, is_closed: false, sleeper: None };
+        let state = QueueState { gathered, bytes: 0, has_some: false, is_busy: false, is_closed: false, sleeper: None };
         Queue { bytes_max, state: Mutex::new(state) }
     }
 

@@ -1,4 +1,4 @@
-//! A lane: the shared side of one worker, and the ways to reach it.
+//! A remote: the shared side of one worker, and the ways to reach it.
 //!
 //! A publisher reaches a worker's members in one of two ways:
 //!
@@ -17,29 +17,29 @@
 //! - I4. Nobody waits for a baton with another one in hand: a publisher that delivers to several workers in place only
 //!   tries, and if it does not get all of them it gives back those that it has, and delivers to none.
 //!
-//! The lane is generic in what the inbox carries (`T`), what the log carries (`O`), the state beside the log (`S`) and
-//! the worker's own state (`C`), so that the models run this code with a small state of their own.
+//! The remote is generic in what the inbox carries (`T`), what the log carries (`O`), the state beside the log (`S`)
+//! and the worker's own state (`C`), so that the models run this code with a small state of their own.
 //!
 //! Models: `loom-tests/tests/baton.rs` (I1), `control_log.rs` and `remote_in_place.rs` (I2), `remote_batons.rs` (I4),
 //! `remote_try_publish.rs` and `waiters.rs` ([`publish`]).
 
 use super::baton::{Baton, BatonGuard};
-use super::control_log::Log;
+use super::control_log::ControlLog;
 use super::gate::{self, Gate};
 use super::inbox::Inbox;
 use super::sleep::{Sleep, WakeCost, fence_before_notify};
-use super::waiters::Room;
+use super::waiters::Waiters;
 use crate::sync::{CachePadded, OnceLock, Parker, mutated, spin_loop, thread};
 use smallvec::SmallVec;
 use std::task::Waker;
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct Lane<T, O, S, C> {
+pub struct Remote<T, O, S, C> {
     /// Broadcasts, in order.
     pub inbox: Inbox<T>,
     /// Changes of the lists.
-    pub log: Log<O, S>,
+    pub control_log: ControlLog<O, S>,
     /// Whether the worker sleeps.
     pub sleep: CachePadded<Sleep>,
     /// What waking it costs.
@@ -47,21 +47,21 @@ pub struct Lane<T, O, S, C> {
     /// The worker's own state.
     pub baton: CachePadded<Baton<C>>,
     /// Those who wait for room in the inbox.
-    pub room: Room,
+    pub waiters: Waiters,
     /// Wakes the worker's sleeper. Set by the worker before the engine is handed out.
     waker: OnceLock<Waker>,
 }
 
-impl<T, O, S, C> Lane<T, O, S, C> {
-    /// A lane whose worker runs.
+impl<T, O, S, C> Remote<T, O, S, C> {
+    /// A remote whose worker runs.
     pub fn new(inbox: Inbox<T>, state: S, core: C) -> Self {
-        Lane {
+        Remote {
             inbox,
-            log: Log::new(state),
+            control_log: ControlLog::new(state),
             sleep: CachePadded::new(Sleep::new()),
             wake_cost: WakeCost::new(),
             baton: CachePadded::new(Baton::new(core)),
-            room: Room::new(),
+            waiters: Waiters::new(),
             waker: OnceLock::new(),
         }
     }
@@ -93,11 +93,11 @@ impl<T, O, S, C> Lane<T, O, S, C> {
     /// something is in the inbox, since a broadcast there may have an earlier position (I2).
     #[inline]
     pub fn position_if_drained(&self) -> Option<u64> {
-        if mutated!("lane.position_last") {
-            return if self.inbox.is_drained() { Some(self.log.position()) } else { None };
+        if mutated!("remote.position_last") {
+            return if self.inbox.is_drained() { Some(self.control_log.position()) } else { None };
         }
         // In this order: a broadcast that returned before one of the counted entries was appended is seen in the inbox.
-        let position = self.log.position();
+        let position = self.control_log.position();
         if self.inbox.is_drained() { Some(position) } else { None }
     }
 
@@ -110,7 +110,8 @@ impl<T, O, S, C> Lane<T, O, S, C> {
         }
         let guard = self.baton.try_take()?;
         // Looked at again, now under the baton and behind the position (I2).
-        let position = if mutated!("baton.no_second_look") { self.log.position() } else { self.position_if_drained()? };
+        let position =
+            if mutated!("baton.no_second_look") { self.control_log.position() } else { self.position_if_drained()? };
         Some((guard, position))
     }
 
@@ -141,14 +142,14 @@ pub struct Taken<'a, C> {
 
 /// Takes all workers in `targets` (a bit each), if all idle, in the order of their numbers. Never waits (I4).
 pub fn take_if_idle<'a, T: 'a, O: 'a, S: 'a, C: 'a>(
-    lane: impl Fn(usize) -> &'a Lane<T, O, S, C>,
+    remote: impl Fn(usize) -> &'a Remote<T, O, S, C>,
     targets: u64,
 ) -> Option<SmallVec<[Taken<'a, C>; 4]>> {
     let mut all = SmallVec::new();
     for worker in bits(targets) {
-        match lane(worker).take_if_idle() {
+        match remote(worker).take_if_idle() {
             Some((baton, position)) => all.push(Taken { worker, baton, position }),
-            None if mutated!("lane.take_some") => {}
+            None if mutated!("remote.take_some") => {}
             // Those that were taken are given back.
             None => return None,
         }
@@ -180,7 +181,7 @@ pub enum Refused {
 pub fn publish<'a, T, O: 'a, S: 'a, C: 'a, L, F>(
     gate: &Gate,
     hint: usize,
-    lane: L,
+    remote: L,
     targets: u64,
     weight: u32,
     wait: bool,
@@ -188,39 +189,39 @@ pub fn publish<'a, T, O: 'a, S: 'a, C: 'a, L, F>(
 ) -> Result<u64, Refused>
 where
     T: 'a,
-    L: Fn(usize) -> &'a Lane<T, O, S, C>,
+    L: Fn(usize) -> &'a Remote<T, O, S, C>,
     F: FnMut(usize) -> T,
 {
     let Some(pass) = gate.enter(hint) else { return Err(Refused::Closed) };
-    if !wait && !mutated!("publish.no_look") && !bits(targets).all(|i| lane(i).inbox.has_room(weight)) {
+    if !wait && !mutated!("publish.no_look") && !bits(targets).all(|i| remote(i).inbox.has_room(weight)) {
         return Err(Refused::Full);
     }
     let mut entry = make();
     let mut woken = 0;
     for i in bits(targets) {
-        if let Err(value) = lane(i).inbox.push(entry(i), weight) {
+        if let Err(value) = remote(i).inbox.push(entry(i), weight) {
             if mutated!("publish.give_up_midway") {
                 return Err(Refused::Full);
             }
             // Those that have their entry need not wait for this one.
-            woken |= wake_all(&lane, targets & ((1 << i) - 1));
-            if !lane(i).push_waiting(gate, value, weight) {
+            woken |= wake_all(&remote, targets & ((1 << i) - 1));
+            if !remote(i).push_waiting(gate, value, weight) {
                 return Err(Refused::Closed);
             }
         }
     }
-    woken |= wake_all(&lane, targets);
+    woken |= wake_all(&remote, targets);
     pass.published();
     Ok(woken)
 }
 
 /// One fence, and then a wake for each worker that sleeps. Returns which it woke.
-fn wake_all<'a, T: 'a, O: 'a, S: 'a, C: 'a>(lane: impl Fn(usize) -> &'a Lane<T, O, S, C>, targets: u64) -> u64 {
+fn wake_all<'a, T: 'a, O: 'a, S: 'a, C: 'a>(remote: impl Fn(usize) -> &'a Remote<T, O, S, C>, targets: u64) -> u64 {
     fence_before_notify();
-    bits(targets).filter(|&i| lane(i).wake_if_asleep()).fold(0, |woken, i| woken | 1 << i)
+    bits(targets).filter(|&i| remote(i).wake_if_asleep()).fold(0, |woken, i| woken | 1 << i)
 }
 
-impl<T, O, S, C> Lane<T, O, S, C> {
+impl<T, O, S, C> Remote<T, O, S, C> {
     /// Pushes an entry, and waits for room as long as there is none. Never on a worker's thread. `false`: the engine
     /// was closed at its deadline, and the worker will make no more room.
     #[cold]
@@ -228,11 +229,11 @@ impl<T, O, S, C> Lane<T, O, S, C> {
         let parker = Parker::new();
         let mut value = value;
         loop {
-            self.room.register(Waker::from(parker.clone()));
+            self.waiters.register(Waker::from(parker.clone()));
             // Behind the fence of `register`, like the look for room. A worker that ends has seen the phase before it
-            // opens its room for the last time: it finds us there, or we see the phase. What is in the inbox then is
+            // wakes its waiters for the last time: it finds us there, or we see the phase. What is in the inbox then is
             // lost.
-            if gate.phase() == gate::CLOSED && !mutated!("lane.wait_past_end") {
+            if gate.phase() == gate::CLOSED && !mutated!("remote.wait_past_end") {
                 return false;
             }
             match self.inbox.push(value, weight) {

@@ -26,17 +26,17 @@ pub const WORKERS_MAX: usize = 64;
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct State {
+pub struct TopicLifecycle {
     /// Changed by everyone who begins or ends a use (I1, I2).
     counts: AtomicU64,
     /// One bit a worker (I3). Read by publishers.
     workers: AtomicU64,
 }
 
-impl State {
+impl TopicLifecycle {
     /// A topic with one handle or one subscription: its creator's.
     pub fn new() -> Self {
-        State { counts: AtomicU64::new(0), workers: AtomicU64::new(0) }
+        TopicLifecycle { counts: AtomicU64::new(0), workers: AtomicU64::new(0) }
     }
 
     fn add(&self, use_: u64) -> bool {
@@ -44,7 +44,7 @@ impl State {
         // sees this use, by the one order of changes to one word. Nothing is published by it: entries are counted by
         // `Arc`.
         let before = self.counts.fetch_add(use_, Ordering::Relaxed);
-        if before & RETIRED != 0 && !mutated!("topic.ignore_retired") {
+        if before & RETIRED != 0 && !mutated!("topic_lifecycle.ignore_retired") {
             self.counts.fetch_sub(use_, Ordering::Relaxed);
             return false;
         }
@@ -57,7 +57,7 @@ impl State {
         if before != use_ {
             return false;
         }
-        if mutated!("topic.retire_without_claim") {
+        if mutated!("topic_lifecycle.retire_without_claim") {
             self.counts.store(RETIRED, Ordering::Relaxed);
             return true;
         }
@@ -122,8 +122,8 @@ impl State {
     }
 }
 
-impl Default for State {
+impl Default for TopicLifecycle {
     fn default() -> Self {
-        State::new()
+        TopicLifecycle::new()
     }
 }

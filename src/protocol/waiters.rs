@@ -14,16 +14,16 @@ use std::task::Waker;
 
 /// Those who wait for room in one inbox.
 #[derive(Debug)]
-pub struct Room {
+pub struct Waiters {
     /// Set by waiters under the lock, cleared by the worker under the lock, read by the worker after its fence.
     waiting: AtomicBool,
     waiters: Mutex<Vec<Waker>>,
 }
 
-impl Room {
+impl Waiters {
     /// Nobody waits.
     pub fn new() -> Self {
-        Room { waiting: AtomicBool::new(false), waiters: Mutex::new(Vec::new()) }
+        Waiters { waiting: AtomicBool::new(false), waiters: Mutex::new(Vec::new()) }
     }
 
     /// Registers a waiter. The caller must look for room once more before it sleeps.
@@ -33,13 +33,13 @@ impl Room {
         self.waiting.store(true, Ordering::Relaxed);
         drop(waiters);
         // Pairs with the fence in `open` (I1).
-        fence!("room.register");
+        fence!("waiters.register");
     }
 
     /// For the worker, after it has made room: the waiters to wake.
     pub fn open(&self) -> Vec<Waker> {
         // Pairs with the fence in `register` (I1).
-        fence!("room.open");
+        fence!("waiters.open");
         if !self.waiting.load(Ordering::Relaxed) {
             return Vec::new();
         }

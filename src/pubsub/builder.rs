@@ -13,7 +13,7 @@ use crate::sync::thread;
 /// Decides how an engine is made. From [`PubSub::builder`]; [`build`](Self::build) checks everything.
 #[derive(Debug, Clone)]
 #[must_use = "a builder makes nothing until it is built"]
-pub struct Builder {
+pub struct PubSubBuilder {
     workers: usize,
     pin: bool,
     idle: Idle,
@@ -28,10 +28,10 @@ pub struct Builder {
     cluster: Option<std::sync::Arc<dyn Cluster>>,
 }
 
-impl Default for Builder {
+impl Default for PubSubBuilder {
     fn default() -> Self {
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        Builder {
+        PubSubBuilder {
             workers: processors.min(WORKERS_MAX),
             pin: false,
             idle: Idle::default(),
@@ -48,7 +48,7 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl PubSubBuilder {
     /// Worker threads, from 1 to 64. The default is one per processor.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;

@@ -3,7 +3,7 @@
 pub mod builder;
 pub mod topic;
 
-use self::builder::Builder;
+use self::builder::PubSubBuilder;
 use self::topic::Topic;
 use crate::cluster::link::{ClusterStats, To};
 use crate::engine::config::Config;
@@ -52,8 +52,8 @@ impl PubSub {
     }
 
     /// Decides how an engine is made.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> PubSubBuilder {
+        PubSubBuilder::default()
     }
 
     pub(crate) fn start(config: Config) -> Result<PubSub, ConfigError> {
@@ -218,7 +218,7 @@ impl PubSub {
     /// Subscriptions to a topic. One counts from when `subscribe` is called until its worker has removed it, shortly
     /// after the unsubscribe or the drop; after [`flush`](Self::flush) those are counted out too.
     pub fn subscriber_count(&self, topic: &str) -> usize {
-        self.engine().topics.look_up(topic, |entry| entry.map_or(0, |entry| entry.state.subscriptions() as usize))
+        self.engine().topics.look_up(topic, |entry| entry.map_or(0, |entry| entry.lifecycle.subscriptions() as usize))
     }
 
     /// The names of all topics that have a subscription or a handle, in no order. Looks at every topic.
@@ -245,10 +245,10 @@ impl PubSub {
         let parker = Parker::new();
         let barrier = Arc::new(Barrier::new(engine.workers.len() as u32, &parker));
         for worker in &engine.workers {
-            let lane = &worker.lane;
-            let item = Item::Barrier { barrier: barrier.clone(), position: lane.log.position() };
-            if let Err(item) = lane.inbox.push(item, 0)
-                && !lane.push_waiting(&engine.gate, item, 0)
+            let remote = &worker.remote;
+            let item = Item::Barrier { barrier: barrier.clone(), position: remote.control_log.position() };
+            if let Err(item) = remote.inbox.push(item, 0)
+                && !remote.push_waiting(&engine.gate, item, 0)
             {
                 return Err(BroadcastError::Closed);
             }
@@ -258,7 +258,7 @@ impl PubSub {
         drop(pass);
         // A worker that is ending closes its log first and drains its inbox after: either it finds the barrier there,
         // or we find the log closed.
-        if engine.workers.iter().any(|worker| worker.lane.log.lock().state().closed) {
+        if engine.workers.iter().any(|worker| worker.remote.control_log.lock().state().closed) {
             return Err(BroadcastError::Closed);
         }
         loop {

@@ -6,21 +6,21 @@ use crate::engine::outcome::Outcome;
 use crate::engine::worker::places::SubscriberId;
 use crate::message::dispatch::Dispatcher;
 use crate::message::payload::{Event, Payload};
-use crate::protocol::topic_lifecycle::State;
+use crate::protocol::topic_lifecycle::TopicLifecycle;
 use crate::sync::Arc;
-use crate::topic::table::Entry;
+use crate::topic::table::TopicEntry;
 
 /// A handle of a topic: broadcasts that look nothing up. It keeps the topic's entry, not the engine, alive.
 #[derive(Debug)]
 pub struct Topic {
-    entry: Arc<Entry>,
+    entry: Arc<TopicEntry>,
     engine: Arc<Engine>,
 }
 
 impl Topic {
     pub(super) fn new(engine: &Arc<Engine>, name: &str) -> Result<Topic, TopicError> {
         engine.config.check_topic(name)?;
-        let entry = engine.topics.begin_use(name, State::add_handle, Arc::clone);
+        let entry = engine.topics.begin_use(name, TopicLifecycle::add_handle, Arc::clone);
         Ok(Topic { entry, engine: engine.clone() })
     }
 
@@ -29,7 +29,7 @@ impl Topic {
         self.entry.name()
     }
 
-    pub(crate) fn entry(&self) -> &Arc<Entry> {
+    pub(crate) fn entry(&self) -> &Arc<TopicEntry> {
         &self.entry
     }
 
@@ -45,7 +45,7 @@ impl Topic {
     #[inline]
     pub fn broadcast(&self, event: impl Into<Event>, payload: impl Into<Payload>) -> Result<Outcome, BroadcastError> {
         // Before anything is converted: without members this is all there is to do.
-        if self.entry.state.workers() == 0 && self.engine.link.is_none() {
+        if self.entry.lifecycle.workers() == 0 && self.engine.link.is_none() {
             return self.engine.to_nobody();
         }
         self.engine.publish_to(&self.entry).everywhere().send(event.into(), payload.into())
@@ -94,13 +94,13 @@ impl Topic {
 
     /// As [`PubSub::subscriber_count`](crate::PubSub::subscriber_count).
     pub fn subscriber_count(&self) -> usize {
-        self.entry.state.subscriptions() as usize
+        self.entry.lifecycle.subscriptions() as usize
     }
 }
 
 impl Clone for Topic {
     fn clone(&self) -> Self {
-        let begun = self.entry.state.add_handle();
+        let begun = self.entry.lifecycle.add_handle();
         debug_assert!(begun, "a topic with a handle is not retired");
         Topic { entry: self.entry.clone(), engine: self.engine.clone() }
     }
@@ -108,7 +108,7 @@ impl Clone for Topic {
 
 impl Drop for Topic {
     fn drop(&mut self) {
-        if self.entry.state.drop_handle() {
+        if self.entry.lifecycle.drop_handle() {
             self.engine.topics.remove(&self.entry);
         }
     }

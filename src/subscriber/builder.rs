@@ -60,7 +60,7 @@ impl SubscriberBuilder {
         self.check_capacity()?;
         let worker = self.pick()?;
         let me = &self.engine.workers[worker];
-        let mut guard = me.lane.log.lock();
+        let mut guard = me.remote.control_log.lock();
         if guard.state().closed {
             return Err(SubscribeError::Closed);
         }

@@ -17,7 +17,7 @@ use std::hash::Hash;
 use std::task::Waker;
 
 /// The reader's side of a conflating mailbox, whatever its key.
-pub(super) trait Queue: Send + Sync {
+pub(super) trait KeyedQueue: Send + Sync {
     fn try_recv(&self) -> Result<Message, TryRecvError>;
     fn len(&self) -> usize;
     fn conflated(&self) -> u64;
@@ -28,7 +28,7 @@ pub(super) trait Queue: Send + Sync {
     fn leave(&self);
 }
 
-impl std::fmt::Debug for dyn Queue {
+impl std::fmt::Debug for dyn KeyedQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Conflating").field("len", &self.len()).finish_non_exhaustive()
     }
@@ -62,7 +62,7 @@ pub(super) struct Sink<K: Hash + Eq + Clone + Send + 'static, F> {
 }
 
 /// A conflating mailbox of `capacity` keys: its reader's side and its worker's.
-pub(super) fn new<K, F>(key: F, capacity: usize) -> (Arc<dyn Queue>, Sink<K, F>)
+pub(super) fn new<K, F>(key: F, capacity: usize) -> (Arc<dyn KeyedQueue>, Sink<K, F>)
 where
     K: Hash + Eq + Clone + Send + 'static,
     F: FnMut(&Message) -> K + Send + 'static,
@@ -111,7 +111,7 @@ impl<K: Hash + Eq + Clone> Inner<K> {
     }
 }
 
-impl<K: Hash + Eq + Clone + Send + 'static> Queue for Conflating<K> {
+impl<K: Hash + Eq + Clone + Send + 'static> KeyedQueue for Conflating<K> {
     fn try_recv(&self) -> Result<Message, TryRecvError> {
         // Before the look: what was put in before the end is then found.
         let flags = self.flags.load(Ordering::Acquire);

@@ -8,10 +8,10 @@ use crate::engine::worker::places::SubscriberId;
 use crate::engine::worker::shared::Worker;
 use crate::message::dispatch::Metadata;
 use crate::protocol::sleep::fence_before_notify;
-use crate::protocol::topic_lifecycle::State;
+use crate::protocol::topic_lifecycle::TopicLifecycle;
 use crate::pubsub::topic::Topic;
 use crate::sync::Arc;
-use crate::topic::table::Entry;
+use crate::topic::table::TopicEntry;
 use std::any::Any;
 
 /// Log entries after which a sleeping worker is woken to apply them.
@@ -73,7 +73,7 @@ impl Control {
     /// If the handle is of another engine.
     pub fn subscribe_to(&self, topic: &Topic) -> Result<(), SubscribeError> {
         assert!(Arc::ptr_eq(&self.engine, topic.engine()), "the topic is of another engine");
-        let begun = topic.entry().state.add_subscription();
+        let begun = topic.entry().lifecycle.add_subscription();
         debug_assert!(begun, "a topic with a handle is not retired");
         self.append(topic.entry(), None)
     }
@@ -87,7 +87,7 @@ impl Control {
     ) -> Result<(), SubscribeError> {
         let SubscriberId { place, generation, .. } = self.id;
         {
-            let mut guard = self.worker().lane.log.lock();
+            let mut guard = self.worker().remote.control_log.lock();
             // Another tenant must not be watched in its place; the subscription itself finds that out as well.
             if guard.state().close_reason(place, generation).is_none() {
                 guard.state().watch(place);
@@ -98,14 +98,14 @@ impl Control {
 
     fn subscribe_inner(&self, topic: &str, metadata: Option<Metadata>) -> Result<(), SubscribeError> {
         self.engine.config.check_topic(topic)?;
-        self.engine.topics.begin_use(topic, State::add_subscription, |entry| self.append(entry, metadata))
+        self.engine.topics.begin_use(topic, TopicLifecycle::add_subscription, |entry| self.append(entry, metadata))
     }
 
     /// Appends the subscription that the topic already counts.
-    fn append(&self, topic: &Arc<Entry>, metadata: Option<Metadata>) -> Result<(), SubscribeError> {
+    fn append(&self, topic: &Arc<TopicEntry>, metadata: Option<Metadata>) -> Result<(), SubscribeError> {
         let SubscriberId { place, generation, .. } = self.id;
         let worker = self.worker();
-        let mut guard = worker.lane.log.lock();
+        let mut guard = worker.remote.control_log.lock();
         let state = guard.state();
         let error = if state.closed {
             Some(SubscribeError::Closed)
@@ -118,13 +118,13 @@ impl Control {
         };
         if let Some(error) = error {
             drop(guard);
-            if topic.state.drop_subscriptions(1) {
+            if topic.lifecycle.drop_subscriptions(1) {
                 self.engine.topics.remove(topic);
             }
             return Err(error);
         }
         // The bit and the entry, both under the lock (`topic_lifecycle`, I3).
-        let entry = topic.state.show(worker.index).then(|| topic.clone());
+        let entry = topic.lifecycle.show(worker.index).then(|| topic.clone());
         let waiting = guard.append(Op::Subscribe { topic: topic.number(), entry, place, metadata });
         drop(guard);
         self.wake_for(waiting);
@@ -150,7 +150,7 @@ impl Control {
         // number later is subscribed to behind this in the log.
         self.engine.topics.look_up(topic, |entry| {
             let SubscriberId { place, generation, worker } = self.id;
-            let mut guard = self.worker().lane.log.lock();
+            let mut guard = self.worker().remote.control_log.lock();
             if guard.state().closed {
                 return Err(SubscribeError::Closed);
             }
@@ -158,7 +158,7 @@ impl Control {
                 return Err(SubscribeError::SubscriberClosed);
             }
             // Without an entry, or without our bit in it, there is no subscription: ours would have set it.
-            if let Some(entry) = entry.filter(|entry| entry.state.workers() & 1 << worker != 0) {
+            if let Some(entry) = entry.filter(|entry| entry.lifecycle.workers() & 1 << worker != 0) {
                 let waiting = guard.append(Op::Unsubscribe { topic: entry.number(), place });
                 drop(guard);
                 self.wake_for(waiting);
@@ -172,7 +172,7 @@ impl Control {
     pub fn close(&self) {
         let SubscriberId { place, generation, .. } = self.id;
         let worker = self.worker();
-        let mut guard = worker.lane.log.lock();
+        let mut guard = worker.remote.control_log.lock();
         if guard.state().closed {
             return;
         }
@@ -196,7 +196,7 @@ impl Control {
     /// Why the subscriber is closed, or `None` if it is not.
     pub fn close_reason(&self) -> Option<CloseReason> {
         let SubscriberId { place, generation, .. } = self.id;
-        let mut guard = self.worker().lane.log.lock();
+        let mut guard = self.worker().remote.control_log.lock();
         let state = guard.state();
         let shutdown = state.closed.then_some(CloseReason::Shutdown);
         state.close_reason(place, generation).or(shutdown)

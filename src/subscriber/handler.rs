@@ -13,7 +13,7 @@ use crate::engine::worker::handlers::{Handlers, NewHandler, Run};
 use crate::engine::worker::item::Op;
 use crate::engine::worker::members::Place;
 use crate::engine::worker::places::SubscriberId;
-use crate::engine::worker::shared::{Counters, Worker};
+use crate::engine::worker::shared::{Worker, WorkerCounters};
 use crate::message::body::Message;
 use crate::message::payload::{Event, Payload};
 use crate::pubsub::PubSub;
@@ -142,29 +142,29 @@ impl<H: Handler> NewHandler for New<H> {
         let slab = slab.as_any().downcast_mut::<Slab<H>>().expect("a kind is a type");
         let New { handler, generation } = *self;
         slab.make(index);
-        slab.0[index as usize / CHUNK][index as usize % CHUNK] = Slot { generation, handler: Some(handler) };
+        slab.0[index as usize / CHUNK][index as usize % CHUNK] = HandlerSlot { generation, handler: Some(handler) };
     }
 }
 
 /// Slots in a chunk.
 const CHUNK: usize = 1024;
 
-struct Slot<H> {
+struct HandlerSlot<H> {
     generation: u32,
     handler: Option<H>,
 }
 
-struct Slab<H>(Vec<Box<[Slot<H>]>>);
+struct Slab<H>(Vec<Box<[HandlerSlot<H>]>>);
 
 impl<H: Handler> Slab<H> {
     fn make(&mut self, index: u32) {
         while self.0.len() <= index as usize / CHUNK {
-            self.0.push((0..CHUNK).map(|_| Slot { generation: 0, handler: None }).collect());
+            self.0.push((0..CHUNK).map(|_| HandlerSlot { generation: 0, handler: None }).collect());
         }
     }
 
     #[inline(always)]
-    fn slot(&mut self, index: u32) -> Option<&mut Slot<H>> {
+    fn slot(&mut self, index: u32) -> Option<&mut HandlerSlot<H>> {
         self.0.get_mut(index as usize / CHUNK).map(|chunk| &mut chunk[index as usize % CHUNK])
     }
 
@@ -178,7 +178,7 @@ impl<H: Handler> Slab<H> {
                 continue;
             }
             // An empty slot is a handler that has ended and whose subscriptions are about to go.
-            let Some(Slot { generation, handler: Some(handler) }) = self.slot(index) else { continue };
+            let Some(HandlerSlot { generation, handler: Some(handler) }) = self.slot(index) else { continue };
             context.place.index = index;
             context.generation = *generation;
             handler.on_message(run.message, &mut context);
@@ -195,7 +195,7 @@ impl<H: Handler> Slab<H> {
         let generation = slot.generation;
         let Some(mut handler) = slot.handler.take() else { return };
         let place = Place { kind: run.kind, index };
-        let mut guard = run.me.lane.log.lock();
+        let mut guard = run.me.remote.control_log.lock();
         if guard.state().leave(place, generation, reason) {
             guard.append(Op::Remove { place, generation });
         }
@@ -217,7 +217,7 @@ impl<H: Handler> Handlers for Slab<H> {
             // After a panic the handler that it left half changed is dropped, and nothing else was shared.
             let caught = catch_unwind(AssertUnwindSafe(|| self.call(run, &mut next, &mut calls)));
             if caught.is_err() {
-                Counters::add(&run.me.counters.panics, 1);
+                WorkerCounters::add(&run.me.counters.panics, 1);
                 self.end_one(run, run.places[next - 1], CloseReason::Panicked);
             }
         }
@@ -254,7 +254,7 @@ pub struct HandlerSubscriber {
 impl HandlerSubscriber {
     pub(crate) fn new<H: Handler>(engine: &Arc<Engine>, worker: usize, handler: H) -> Result<Self, SubscribeError> {
         let me = &engine.workers[worker];
-        let mut guard = me.lane.log.lock();
+        let mut guard = me.remote.control_log.lock();
         if guard.state().closed {
             return Err(SubscribeError::Closed);
         }

@@ -1,6 +1,6 @@
 //! The mailbox, as its owner reads it.
 
-use super::conflate::Queue;
+use super::conflate::KeyedQueue;
 use super::control::Control;
 use super::error::{Lagged, RecvError, RecvTimeoutError, TryRecvError, to_timeout};
 use super::handler::HandlerSubscriber;
@@ -94,17 +94,17 @@ impl std::ops::DerefMut for Subscriber {
 ///
 /// It is a `Stream` of `Result<Message, Lagged>` too, on any executor; the stream ends when the subscriber is closed.
 #[derive(Debug)]
-pub struct Mailbox(Kind);
+pub struct Mailbox(MailboxKind);
 
 #[derive(Debug)]
-enum Kind {
+enum MailboxKind {
     Ring(Ring),
     Conflating(Box<Conflating>),
 }
 
 #[derive(Debug)]
 struct Conflating {
-    queue: Arc<dyn Queue>,
+    queue: Arc<dyn KeyedQueue>,
     handler: HandlerSubscriber,
 }
 
@@ -135,11 +135,11 @@ struct Held {
 
 impl Mailbox {
     pub(super) fn ring(control: Control, wide: Option<Arc<[AtomicU32]>>) -> Self {
-        Mailbox(Kind::Ring(Ring { control, next: 0, held: None, wide }))
+        Mailbox(MailboxKind::Ring(Ring { control, next: 0, held: None, wide }))
     }
 
-    pub(super) fn conflating(queue: Arc<dyn Queue>, handler: HandlerSubscriber) -> Self {
-        Mailbox(Kind::Conflating(Box::new(Conflating { queue, handler })))
+    pub(super) fn conflating(queue: Arc<dyn KeyedQueue>, handler: HandlerSubscriber) -> Self {
+        Mailbox(MailboxKind::Conflating(Box::new(Conflating { queue, handler })))
     }
 
     /// A control handle of this subscriber.
@@ -149,8 +149,8 @@ impl Mailbox {
 
     pub(super) fn as_control(&self) -> &Control {
         match &self.0 {
-            Kind::Ring(ring) => &ring.control,
-            Kind::Conflating(conflating) => &conflating.handler,
+            MailboxKind::Ring(ring) => &ring.control,
+            MailboxKind::Conflating(conflating) => &conflating.handler,
         }
     }
 
@@ -162,8 +162,8 @@ impl Mailbox {
     /// Unread messages, now.
     pub fn len(&self) -> usize {
         match &self.0 {
-            Kind::Ring(ring) => ring.line().len() + ring.held.as_ref().map_or(0, |held| held.messages.len()),
-            Kind::Conflating(conflating) => conflating.queue.len(),
+            MailboxKind::Ring(ring) => ring.line().len() + ring.held.as_ref().map_or(0, |held| held.messages.len()),
+            MailboxKind::Conflating(conflating) => conflating.queue.len(),
         }
     }
 
@@ -176,16 +176,16 @@ impl Mailbox {
     /// that were lost, with [`Overflow::Close`](crate::Overflow) the one that closed it.
     pub fn refused(&self) -> u64 {
         match &self.0 {
-            Kind::Ring(ring) => ring.worker().cold(ring.index()).refused.load(Ordering::Acquire),
-            Kind::Conflating(_) => 0,
+            MailboxKind::Ring(ring) => ring.worker().cold(ring.index()).refused.load(Ordering::Acquire),
+            MailboxKind::Conflating(_) => 0,
         }
     }
 
     /// Messages that newer ones of the same key replaced, so far; 0 but for a conflating mailbox.
     pub fn conflated(&self) -> u64 {
         match &self.0 {
-            Kind::Ring(_) => 0,
-            Kind::Conflating(conflating) => conflating.queue.conflated(),
+            MailboxKind::Ring(_) => 0,
+            MailboxKind::Conflating(conflating) => conflating.queue.conflated(),
         }
     }
 
@@ -197,8 +197,8 @@ impl Mailbox {
     #[inline]
     pub fn try_recv(&mut self) -> Result<Message, TryRecvError> {
         match &mut self.0 {
-            Kind::Ring(ring) => ring.try_recv(),
-            Kind::Conflating(conflating) => conflating.queue.try_recv(),
+            MailboxKind::Ring(ring) => ring.try_recv(),
+            MailboxKind::Conflating(conflating) => conflating.queue.try_recv(),
         }
     }
 
@@ -212,8 +212,8 @@ impl Mailbox {
         while count < max {
             let batch = max - count;
             let result = match &mut self.0 {
-                Kind::Ring(ring) => ring.try_recv_many(buffer, batch),
-                Kind::Conflating(conflating) => conflating.queue.try_recv().map(|message| {
+                MailboxKind::Ring(ring) => ring.try_recv_many(buffer, batch),
+                MailboxKind::Conflating(conflating) => conflating.queue.try_recv().map(|message| {
                     buffer.push(message);
                     1
                 }),
@@ -234,8 +234,8 @@ impl Mailbox {
     /// Puts a gap that was found back, to be told by the next read.
     fn untell(&mut self, lost: u64) {
         match &mut self.0 {
-            Kind::Ring(ring) => ring.held.get_or_insert_default().lost = lost,
-            Kind::Conflating(conflating) => conflating.queue.untell(lost),
+            MailboxKind::Ring(ring) => ring.held.get_or_insert_default().lost = lost,
+            MailboxKind::Conflating(conflating) => conflating.queue.untell(lost),
         }
     }
 
@@ -331,8 +331,8 @@ impl Mailbox {
 
     fn notify(&self) -> Notify<'_> {
         match &self.0 {
-            Kind::Ring(ring) => ring.notify(),
-            Kind::Conflating(conflating) => conflating.queue.notify(),
+            MailboxKind::Ring(ring) => ring.notify(),
+            MailboxKind::Conflating(conflating) => conflating.queue.notify(),
         }
     }
 
@@ -342,8 +342,8 @@ impl Mailbox {
     #[inline]
     pub(super) fn take_batch(&mut self, batch: &mut Batch<BATCH>) -> Result<bool, TryRecvError> {
         match &mut self.0 {
-            Kind::Ring(ring) => ring.take(batch, BATCH),
-            Kind::Conflating(conflating) => {
+            MailboxKind::Ring(ring) => ring.take(batch, BATCH),
+            MailboxKind::Conflating(conflating) => {
                 let message = conflating.queue.try_recv()?;
                 batch.refill(std::iter::once(message));
                 let flags = conflating.queue.notify().flags.load(Ordering::Acquire);
@@ -355,31 +355,31 @@ impl Mailbox {
     /// Puts messages back that were taken last, in their order, to be taken again.
     pub(super) fn put_back(&mut self, batch: &mut Batch<BATCH>) {
         match &mut self.0 {
-            Kind::Ring(ring) => {
+            MailboxKind::Ring(ring) => {
                 let held = &mut ring.held.get_or_insert_default().messages;
                 let behind = std::mem::take(held);
                 held.extend(batch);
                 held.extend(behind);
             }
-            Kind::Conflating(_) => debug_assert!(batch.len() == 0, "it gives one at a time"),
+            MailboxKind::Conflating(_) => debug_assert!(batch.len() == 0, "it gives one at a time"),
         }
     }
 
     /// Names the ready word that is to be set when something comes; null for none.
     pub(super) fn set_ready(&self, group: Option<&Arc<ready::Group>>, number: usize) {
         match &self.0 {
-            Kind::Ring(ring) => {
+            MailboxKind::Ring(ring) => {
                 let word = group.map_or(std::ptr::null_mut::<ReadyWord>(), |group| group.word(number / 64));
                 ring.line().set_ready(word, number as u32 % 64);
             }
-            Kind::Conflating(conflating) => conflating.queue.set_ready(group.cloned(), number),
+            MailboxKind::Conflating(conflating) => conflating.queue.set_ready(group.cloned(), number),
         }
     }
 
     /// Asks for the memory that the next read looks at.
     #[inline]
     pub(super) fn ask_for_line(&self) {
-        if let Kind::Ring(ring) = &self.0 {
+        if let MailboxKind::Ring(ring) = &self.0 {
             prefetch(ring.line());
         }
     }
@@ -528,7 +528,7 @@ impl Drop for Ring {
         }
         let SubscriberId { place, generation, .. } = self.control.id();
         let worker = self.worker();
-        let mut guard = worker.lane.log.lock();
+        let mut guard = worker.remote.control_log.lock();
         if !guard.state().closed && guard.state().leave(place, generation, CloseReason::Dropped) {
             let waiting = guard.append(Op::Remove { place, generation });
             let is_watched = guard.state().is_watched(place);

@@ -350,7 +350,7 @@ impl Drop for MailboxSet {
             let Members { engine, worker, group, boxes, .. } = members;
             // Each takes its pointer to the group back.
             drop(boxes);
-            let mut guard = engine.workers[worker].lane.log.lock();
+            let mut guard = engine.workers[worker].remote.control_log.lock();
             if guard.state().ended {
                 // The worker has ended; no one reads a pointer any more.
                 continue;

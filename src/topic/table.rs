@@ -7,20 +7,20 @@
 //!   way, a worker's list) can look its number up without meeting another topic.
 
 use crate::names::Names;
-use crate::protocol::topic_lifecycle::State;
+use crate::protocol::topic_lifecycle::TopicLifecycle;
 use crate::sync::{Arc, Mutex};
 
 /// A topic. See [`topic_lifecycle`](crate::protocol::topic_lifecycle) for who keeps it alive.
 #[derive(Debug)]
-pub struct Entry {
+pub struct TopicEntry {
     name: Box<str>,
     /// Who uses it.
-    pub state: State,
+    pub lifecycle: TopicLifecycle,
     number: u32,
     numbers: Arc<Numbers>,
 }
 
-impl Entry {
+impl TopicEntry {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -32,7 +32,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for TopicEntry {
     fn drop(&mut self) {
         self.numbers.0.lock().free.push(self.number);
     }
@@ -61,7 +61,7 @@ impl Numbers {
     }
 }
 
-impl AsRef<str> for Entry {
+impl AsRef<str> for TopicEntry {
     fn as_ref(&self) -> &str {
         &self.name
     }
@@ -70,7 +70,7 @@ impl AsRef<str> for Entry {
 /// The table of topics.
 #[derive(Debug)]
 pub struct Table {
-    entries: Names<Entry>,
+    entries: Names<TopicEntry>,
     numbers: Arc<Numbers>,
 }
 
@@ -83,25 +83,31 @@ impl Table {
 
     /// Calls `f` with the entry of that name, if there is one. The entry may be retired at any moment.
     #[inline]
-    pub fn look_up<R>(&self, name: &str, f: impl FnOnce(Option<&Arc<Entry>>) -> R) -> R {
+    pub fn look_up<R>(&self, name: &str, f: impl FnOnce(Option<&Arc<TopicEntry>>) -> R) -> R {
         self.entries.look_up(name, f)
     }
 
     /// Calls `with` with the entry of that name, made if need be, once `begin` has begun to use it. `begin` returns
     /// `false` for a retired entry; that one is taken out, and another made.
-    pub fn begin_use<R>(&self, name: &str, begin: impl Fn(&State) -> bool, with: impl FnOnce(&Arc<Entry>) -> R) -> R {
+    pub fn begin_use<R>(
+        &self,
+        name: &str,
+        begin: impl Fn(&TopicLifecycle) -> bool,
+        with: impl FnOnce(&Arc<TopicEntry>) -> R,
+    ) -> R {
         let mut with = Some(with);
-        let found = |entry: &Arc<Entry>| begin(&entry.state).then(|| with.take().expect("it began once")(entry));
+        let found =
+            |entry: &Arc<TopicEntry>| begin(&entry.lifecycle).then(|| with.take().expect("it began once")(entry));
         let make = || {
-            let (state, number, numbers) = (State::new(), self.numbers.take(), self.numbers.clone());
-            Arc::new(Entry { name: name.into(), state, number, numbers })
+            let (lifecycle, number, numbers) = (TopicLifecycle::new(), self.numbers.take(), self.numbers.clone());
+            Arc::new(TopicEntry { name: name.into(), lifecycle, number, numbers })
         };
         self.entries.find_or_make(name, found, make)
     }
 
     /// Takes a retired entry out, if it is still in.
-    pub fn remove(&self, entry: &Arc<Entry>) {
-        debug_assert!(entry.state.is_retired());
+    pub fn remove(&self, entry: &Arc<TopicEntry>) {
+        debug_assert!(entry.lifecycle.is_retired());
         self.entries.remove(entry);
     }
 
@@ -109,7 +115,7 @@ impl Table {
     pub fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
         self.entries.for_each(|entry| {
-            if !entry.state.is_retired() {
+            if !entry.lifecycle.is_retired() {
                 names.push(entry.name().to_owned());
             }
         });

@@ -119,7 +119,7 @@ fn callbacks_run_on_the_pool_and_inline_ones_on_the_connections_worker() {
             client.assert_reply(&reference, "ok", json!({}));
         }
         let threads: HashSet<String> = log.take().into_iter().collect();
-        let expected = if inline { format!("fanfare-{}", client.worker()) } else { "fanfare-callbacks".to_owned() };
+        let expected = if inline { format!("fanfare-{}", client.worker()) } else { "fanfare-pool".to_owned() };
         assert_eq!(threads, HashSet::from([expected]));
     }
 }

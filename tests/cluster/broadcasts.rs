@@ -146,7 +146,7 @@ fn what_is_lost_is_seen() {
         assert_eq!(numbers(&mut elsewhere, 1), [n]);
     }
     assert_eq!(numbers(&mut there, 2), [1, 3]);
-    // The last one of all is missed too, once the lane has been silent for a while.
+    // The last one of all is missed too, once the partition has been silent for a while.
     for lost in 1..=2 {
         let loss: Loss = told_of(&mut told, "lost", |_| true);
         assert_eq!((&*loss.node, loss.packets), ("a", 1));

@@ -63,8 +63,8 @@ impl Cluster for Later {
         self.below.start(node, receiver)
     }
 
-    fn publish(&self, lane: u16, payload: Bytes) -> Taken {
-        self.below.publish(lane, self.packet(&payload))
+    fn publish(&self, partition: u16, payload: Bytes) -> Taken {
+        self.below.publish(partition, self.packet(&payload))
     }
 
     fn send(&self, node: &str, payload: Bytes) -> Taken {

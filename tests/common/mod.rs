@@ -6,7 +6,8 @@
 mod watchdog;
 
 use fanfare::{
-    Builder, CloseReason, Context, HandlerSubscriber, Mailbox, Message, Payload, PubSub, Subscriber, TryRecvError, Wait,
+    CloseReason, Context, HandlerSubscriber, Mailbox, Message, Payload, PubSub, PubSubBuilder, Subscriber,
+    TryRecvError, Wait,
 };
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -33,7 +34,7 @@ impl Setup {
         Setup { workers, ..Setup::PLAIN }
     }
 
-    pub fn builder(&self) -> Builder {
+    pub fn builder(&self) -> PubSubBuilder {
         let builder = PubSub::builder().workers(self.workers).inbox_entries_max(self.inbox).wait(self.wait);
         match self.in_place {
             Some(members) => builder.in_place_members_max(members),

@@ -2,7 +2,7 @@
 
 use crate::{Land, Place, ROOMY, Recorder, number, numbers, start};
 use bytes::Bytes;
-use fanfare::cluster::{Cluster, Health, LANES, NODE_BYTES_MAX, Receiver, StartError, Taken};
+use fanfare::cluster::{Cluster, Health, NODE_BYTES_MAX, PARTITIONS, Receiver, StartError, Taken};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +27,7 @@ macro_rules! contract {
             what_is_sent_to_nobody_is_lost_without_harm,
             any_name_is_a_node_s_name,
             names_have_limits,
-            each_node_keeps_its_order_on_each_lane,
+            each_node_keeps_its_order_on_each_partition,
             all_lanes_reach_others,
             what_is_published_after_a_start_comes,
             what_is_published_while_away_goes_out_first_and_in_order,
@@ -79,7 +79,8 @@ pub(crate) fn what_is_sent_reaches_one_node_alone(land: &impl Land) {
     assert!(of_c.before(0, END).is_empty());
     assert_eq!(of_c.payloads().len(), 1);
     let sent = of_b.wait(|seen| {
-        let sent = seen.payloads.iter().filter(|(lane, _)| lane.is_none()).map(|(_, payload)| payload.clone());
+        let sent =
+            seen.payloads.iter().filter(|(partition, _)| partition.is_none()).map(|(_, payload)| payload.clone());
         Some(sent.collect::<Vec<_>>()).filter(|sent| sent.len() >= 100)
     });
     assert_eq!(sent, numbers(0..100));
@@ -113,7 +114,7 @@ pub(crate) fn any_name_is_a_node_s_name(land: &impl Land) {
     for (recorder, name) in recorders.iter().zip(names) {
         recorder.before(0, END);
         recorder.wait(|seen| (seen.payloads.len() >= 2).then_some(()));
-        let sent: Vec<_> = recorder.payloads().into_iter().filter(|(lane, _)| lane.is_none()).collect();
+        let sent: Vec<_> = recorder.payloads().into_iter().filter(|(partition, _)| partition.is_none()).collect();
         assert_eq!(sent, [(None, Bytes::from(name.to_owned()))]);
     }
 }
@@ -128,26 +129,26 @@ pub(crate) fn names_have_limits(land: &impl Land) {
     start(&place, &"x".repeat(NODE_BYTES_MAX));
 }
 
-pub(crate) fn each_node_keeps_its_order_on_each_lane(land: &impl Land) {
+pub(crate) fn each_node_keeps_its_order_on_each_partition(land: &impl Land) {
     const PAYLOADS: u64 = 2_000;
     let [a, b, c] = std::array::from_fn(|_| land.place(ROOMY));
     let [_, of_b, _] = [start(&a, "a"), start(&b, "b"), start(&c, "c")];
-    let publish = |cluster: &dyn Cluster, lane, who: &str| {
+    let publish = |cluster: &dyn Cluster, partition, who: &str| {
         for n in 0..PAYLOADS {
-            assert_eq!(cluster.publish(lane, Bytes::from(format!("{who}{n}"))), Taken::Sent);
+            assert_eq!(cluster.publish(partition, Bytes::from(format!("{who}{n}"))), Taken::Sent);
         }
     };
     let [of_a, of_c] = [a.cluster(), c.cluster()];
     thread::scope(|scope| {
-        for lane in [1, 2] {
-            scope.spawn(move || publish(of_a, lane, "a"));
-            scope.spawn(move || publish(of_c, lane, "c"));
+        for partition in [1, 2] {
+            scope.spawn(move || publish(of_a, partition, "a"));
+            scope.spawn(move || publish(of_c, partition, "c"));
         }
     });
     of_b.wait(|seen| (seen.payloads.len() as u64 == 4 * PAYLOADS).then_some(()));
-    for lane in [1, 2] {
+    for partition in [1, 2] {
         for who in ["a", "c"] {
-            let came = of_b.payloads().into_iter().filter(|(of, _)| *of == Some(lane)).map(|(_, payload)| payload);
+            let came = of_b.payloads().into_iter().filter(|(of, _)| *of == Some(partition)).map(|(_, payload)| payload);
             let came: Vec<Bytes> = came.filter(|payload| payload.starts_with(who.as_bytes())).collect();
             assert_eq!(came, (0..PAYLOADS).map(|n| format!("{who}{n}")).collect::<Vec<_>>());
         }
@@ -157,13 +158,13 @@ pub(crate) fn each_node_keeps_its_order_on_each_lane(land: &impl Land) {
 pub(crate) fn all_lanes_reach_others(land: &impl Land) {
     let [a, b] = std::array::from_fn(|_| land.place(ROOMY));
     let [_, of_b] = [start(&a, "a"), start(&b, "b")];
-    for lane in 0..LANES {
-        a.cluster().publish(lane, number(lane.into()));
+    for partition in 0..PARTITIONS {
+        a.cluster().publish(partition, number(partition.into()));
     }
-    for lane in 0..LANES {
-        of_b.before(lane, &number(lane.into()));
+    for partition in 0..PARTITIONS {
+        of_b.before(partition, &number(partition.into()));
     }
-    let beyond = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| a.cluster().publish(LANES, end())));
+    let beyond = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| a.cluster().publish(PARTITIONS, end())));
     assert!(beyond.is_err());
 }
 
@@ -314,9 +315,9 @@ pub(crate) fn a_receiver_may_stop_its_node(land: &impl Land) {
 struct Panicker(Recorder);
 
 impl Receiver for Panicker {
-    fn receive(&self, lane: Option<u16>, payload: Bytes) {
+    fn receive(&self, partition: Option<u16>, payload: Bytes) {
         assert_eq!(payload, END, "to be caught");
-        self.0.receive(lane, payload);
+        self.0.receive(partition, payload);
     }
 }
 

@@ -41,8 +41,8 @@ fn three_nodes() -> (Hub, [HubNode; 3], [Arc<Recorder>; 3]) {
     (hub, nodes, recorders)
 }
 
-fn on_lane(lane: u16, range: std::ops::Range<u64>) -> Vec<(Option<u16>, bytes::Bytes)> {
-    numbers(range).into_iter().map(|payload| (Some(lane), payload)).collect()
+fn on_partition(partition: u16, range: std::ops::Range<u64>) -> Vec<(Option<u16>, bytes::Bytes)> {
+    numbers(range).into_iter().map(|payload| (Some(partition), payload)).collect()
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn what_is_published_while_a_receiver_is_cut_is_lost_to_it() {
     a.publish(0, number(2));
     hub.settle();
     assert_eq!(of_b.payloads(), [(Some(0), number(0)), (Some(0), number(2))]);
-    assert_eq!(of_c.payloads(), on_lane(0, 0..3));
+    assert_eq!(of_c.payloads(), on_partition(0, 0..3));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn what_is_held_is_under_way_until_it_is_released() {
     c.stop();
     hub.release();
     hub.settle();
-    assert_eq!(of_b.payloads(), on_lane(0, 0..3));
+    assert_eq!(of_b.payloads(), on_partition(0, 0..3));
     assert!(of_c.payloads().is_empty(), "it was stopped before");
 }
 

@@ -69,12 +69,13 @@ impl Recorder {
         self.wait_for_health(|health| matches!(health, Health::Connecting { .. }));
     }
 
-    /// What came before a payload on a lane, that lane's payloads alone. Waits for it.
-    fn before(&self, lane: u16, end: &[u8]) -> Vec<Bytes> {
+    /// What came before a payload on a partition, that partition's payloads alone. Waits for it.
+    fn before(&self, partition: u16, end: &[u8]) -> Vec<Bytes> {
         self.wait(|seen| {
-            let mut of_lane = seen.payloads.iter().filter(|(of, _)| *of == Some(lane)).map(|(_, payload)| payload);
-            let before: Vec<Bytes> = of_lane.by_ref().take_while(|payload| **payload != end).cloned().collect();
-            seen.payloads.iter().any(|(of, payload)| *of == Some(lane) && payload == end).then_some(before)
+            let mut of_partition =
+                seen.payloads.iter().filter(|(of, _)| *of == Some(partition)).map(|(_, payload)| payload);
+            let before: Vec<Bytes> = of_partition.by_ref().take_while(|payload| **payload != end).cloned().collect();
+            seen.payloads.iter().any(|(of, payload)| *of == Some(partition) && payload == end).then_some(before)
         })
     }
 
@@ -90,8 +91,8 @@ impl Recorder {
 }
 
 impl Receiver for Recorder {
-    fn receive(&self, lane: Option<u16>, payload: Bytes) {
-        self.change(|seen| seen.payloads.push((lane, payload)));
+    fn receive(&self, partition: Option<u16>, payload: Bytes) {
+        self.change(|seen| seen.payloads.push((partition, payload)));
     }
 
     fn health(&self, health: Health) {

@@ -254,7 +254,7 @@ fn strangers_do_no_harm() {
     stranger.publish("fanfare.n.a", b"\xff\0");
     of_a.wait(|seen| (seen.payloads.len() == 2).then_some(()));
     let mut came = of_a.payloads();
-    came.sort_by_key(|(lane, _)| *lane);
+    came.sort_by_key(|(partition, _)| *partition);
     assert_eq!(came[0], (None, Bytes::from_static(b"\xff\0")));
     assert_eq!((came[1].0, came[1].1.len()), (Some(63), 3 << 20));
     assert_joined((&a, &of_a), (&b, &of_b), 0);
@@ -283,8 +283,8 @@ fn a_node_that_may_not_speak_says_so() {
 struct Slow(Recorder, Sender<()>, std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
 
 impl Receiver for Slow {
-    fn receive(&self, lane: Option<u16>, payload: Bytes) {
-        self.0.receive(lane, payload);
+    fn receive(&self, partition: Option<u16>, payload: Bytes) {
+        self.0.receive(partition, payload);
         let _ = self.1.send(());
         // An error says that nobody holds it any more.
         let _ = self.2.lock().unwrap().recv();

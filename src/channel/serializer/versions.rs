@@ -11,10 +11,10 @@ const UNNAMED: &str = "1.0.0";
 
 /// A table of serializers by version. The default has [`V1`] for 1.0.x and [`V2`] for 2.0.x.
 #[derive(Debug, Clone)]
-pub struct Versions(Vec<Entry>);
+pub struct Versions(Vec<VersionEntry>);
 
 #[derive(Debug, Clone)]
-struct Entry {
+struct VersionEntry {
     major: u64,
     minor: u64,
     serializer: Arc<dyn Serializer>,
@@ -35,7 +35,7 @@ impl Versions {
     /// Puts a serializer in front of the others: it speaks all versions `major.minor.x`.
     #[must_use]
     pub fn with(mut self, major: u64, minor: u64, serializer: impl Serializer) -> Versions {
-        self.0.insert(0, Entry { major, minor, serializer: Arc::new(serializer) });
+        self.0.insert(0, VersionEntry { major, minor, serializer: Arc::new(serializer) });
         self
     }
 

@@ -10,7 +10,7 @@
 //! in its turn than the task takes in its own, and lose the rest. A receiver that is slow makes the connection read
 //! later, up to where the server loses patience.
 
-use super::outgoing::{Entry, Outgoing};
+use super::outgoing::{Outgoing, OutgoingEntry};
 use super::settings::Checked;
 use crate::cluster::{Health, PAYLOAD_BYTES_MAX, Receiver, StartError, caught};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
@@ -106,12 +106,12 @@ impl Driver {
     async fn serve_with(&mut self, client: &Client) -> Result<(), async_nats::SubscribeError> {
         let subjects = self.checked.subjects.clone();
         let nobody = subjects.nobody();
-        let lanes = client.subscribe(subjects.lanes()).await?;
+        let partitions = client.subscribe(subjects.partitions()).await?;
         let own = client.subscribe(subjects.node(&self.node)).await?;
-        let lane_of = move |subject: &str| subjects.lane_of(subject).map(Some);
+        let partition_of = move |subject: &str| subjects.partition_of(subject).map(Some);
         // They end with this.
         let mut tasks = JoinSet::new();
-        tasks.spawn(unconstrained(receive(self.link.clone(), lanes, lane_of)));
+        tasks.spawn(unconstrained(receive(self.link.clone(), partitions, partition_of)));
         tasks.spawn(unconstrained(receive(self.link.clone(), own, |_: &str| Some(None))));
         tasks.spawn(send(self.link.clone(), client.clone(), nobody.clone()));
         tokio::select! {
@@ -261,16 +261,16 @@ fn says(text: &str, what: &str) -> bool {
     text.to_ascii_lowercase().contains(what)
 }
 
-/// Hands over all that a subscription brings, until the client ends. `lane_of` says on which lane it comes, or that it
-/// is nothing of ours.
-async fn receive(link: Arc<Link>, mut subscription: Subscriber, lane_of: impl Fn(&str) -> Option<Option<u16>>) {
+/// Hands over all that a subscription brings, until the client ends. `partition_of` says on which partition it comes,
+/// or that it is nothing of ours.
+async fn receive(link: Arc<Link>, mut subscription: Subscriber, partition_of: impl Fn(&str) -> Option<Option<u16>>) {
     while let Some(message) = poll_fn(|context| Pin::new(&mut subscription).poll_next(context)).await {
         // Its own call may have been the one that ended it.
         if link.outgoing.is_ended() {
             return;
         }
-        if let Some(lane) = lane_of(&message.subject) {
-            caught(|| link.receiver.receive(lane, message.payload));
+        if let Some(partition) = partition_of(&message.subject) {
+            caught(|| link.receiver.receive(partition, message.payload));
         }
     }
 }
@@ -286,20 +286,20 @@ async fn send(link: Arc<Link>, client: Client, nobody: String) {
         }
         match entry {
             // Another error says that it is too long for this server, which it was not for the one before.
-            Entry::Payload(subject, payload) => {
+            OutgoingEntry::Payload(subject, payload) => {
                 if let Err(error) = client.publish(subject, payload).await
                     && error.kind() == PublishErrorKind::Send
                 {
                     return;
                 }
             }
-            Entry::Flush(flush) => {
+            OutgoingEntry::Flush(flush) => {
                 let (link, client, nobody) = (link.clone(), client.clone(), nobody.clone());
                 tokio::spawn(async move {
                     if link.confirm(&client, &nobody).await {
                         flush.finish();
                     } else if !flush.is_given_up() {
-                        link.outgoing.put_back(Entry::Flush(flush));
+                        link.outgoing.put_back(OutgoingEntry::Flush(flush));
                     }
                 });
             }

@@ -13,7 +13,7 @@ mod outgoing;
 mod settings;
 mod subject;
 
-use super::{Cluster, Health, LANES, PAYLOAD_BYTES_MAX, Receiver, StartError, Taken, check_node};
+use super::{Cluster, Health, PARTITIONS, PAYLOAD_BYTES_MAX, Receiver, StartError, Taken, check_node};
 use crate::sync::{Arc, Mutex, thread};
 use bytes::Bytes;
 use outgoing::Outgoing;
@@ -113,9 +113,9 @@ impl Cluster for Nats {
         }
     }
 
-    fn publish(&self, lane: u16, payload: Bytes) -> Taken {
-        assert!(lane < LANES, "there is no lane {lane}");
-        self.outgoing.take(self.checked.subjects.lane(lane), payload)
+    fn publish(&self, partition: u16, payload: Bytes) -> Taken {
+        assert!(partition < PARTITIONS, "there is no partition {partition}");
+        self.outgoing.take(self.checked.subjects.partition(partition), payload)
     }
 
     fn send(&self, node: &str, payload: Bytes) -> Taken {
@@ -240,10 +240,10 @@ impl NatsBuilder {
         self
     }
 
-    /// How many payloads that have come may wait for the receiver, for all lanes together and again for those that were
-    /// sent to this node: at least one. More are lost, and [`Receiver::lost`] is called. The default, 262,144, is as
-    /// many as can come before the receiver has its turn: a slow receiver then holds up the connection, and the server
-    /// closes it when its own patience ends.
+    /// How many payloads that have come may wait for the receiver, for all partitions together and again for those that
+    /// were sent to this node: at least one. More are lost, and [`Receiver::lost`] is called. The default, 262,144, is
+    /// as many as can come before the receiver has its turn: a slow receiver then holds up the connection, and the
+    /// server closes it when its own patience ends.
     pub fn received_payloads_max(mut self, payloads: usize) -> Self {
         self.settings.received_payloads_max = payloads;
         self

@@ -21,7 +21,7 @@ use std::time::Instant;
 
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    state: Mutex<State>,
+    state: Mutex<OutgoingState>,
     /// Written when a connection is made. Relaxed: a limit that changes says nothing about anything else.
     payload_bytes_max: AtomicU64,
     buffer_bytes_max: usize,
@@ -30,8 +30,8 @@ pub(super) struct Outgoing {
 }
 
 #[derive(Debug)]
-struct State {
-    queue: VecDeque<Entry>,
+struct OutgoingState {
+    queue: VecDeque<OutgoingEntry>,
     bytes: usize,
     health: Health,
     /// The thread's, when it has nothing to send.
@@ -41,7 +41,7 @@ struct State {
 }
 
 #[derive(Debug)]
-pub(super) enum Entry {
+pub(super) enum OutgoingEntry {
     Payload(Subject, Bytes),
     /// Somebody waits until all before it has reached the server.
     Flush(Flush),
@@ -63,7 +63,7 @@ struct Flushing {
 impl Outgoing {
     pub(super) fn new(payload_bytes_max: usize, buffer_bytes_max: usize) -> Outgoing {
         Outgoing {
-            state: Mutex::new(State {
+            state: Mutex::new(OutgoingState {
                 queue: VecDeque::new(),
                 bytes: 0,
                 health: Health::Stopped,
@@ -140,7 +140,7 @@ impl Outgoing {
             return Taken::Down;
         }
         state.bytes = bytes;
-        state.queue.push_back(Entry::Payload(subject, payload));
+        state.queue.push_back(OutgoingEntry::Payload(subject, payload));
         let waker = if taken == Taken::Sent { state.sender.take() } else { None };
         drop(state);
         waker.into_iter().for_each(Waker::wake);
@@ -158,14 +158,15 @@ impl Outgoing {
         if state.health == Health::Stopped {
             return false;
         }
-        state.queue.push_back(Entry::Flush(Flush(flush.clone())));
+        state.queue.push_back(OutgoingEntry::Flush(Flush(flush.clone())));
         let waker = state.sender.take();
         drop(state);
         waker.into_iter().for_each(Waker::wake);
         // Pairs with the store in `Flush::finish`.
         while !flush.done.load(Ordering::Acquire) {
             if !flush.waiter.wait(Some(deadline)) || self.is_ended() {
-                let is_this = |entry: &Entry| matches!(entry, Entry::Flush(Flush(of)) if Arc::ptr_eq(of, &flush));
+                let is_this =
+                    |entry: &OutgoingEntry| matches!(entry, OutgoingEntry::Flush(Flush(of)) if Arc::ptr_eq(of, &flush));
                 self.state.lock().queue.retain(|entry| !is_this(entry));
                 flush.given_up.store(true, Ordering::Relaxed);
                 return flush.done.load(Ordering::Acquire);
@@ -175,13 +176,13 @@ impl Outgoing {
     }
 
     /// The next to go out, when there is a link.
-    pub(super) async fn next(&self) -> Entry {
+    pub(super) async fn next(&self) -> OutgoingEntry {
         poll_fn(|context| {
             let mut state = self.state.lock();
             if state.health == Health::Ready
                 && let Some(entry) = state.queue.pop_front()
             {
-                if let Entry::Payload(_, payload) = &entry {
+                if let OutgoingEntry::Payload(_, payload) = &entry {
                     state.bytes -= counted(payload);
                 }
                 return Poll::Ready(entry);
@@ -193,12 +194,12 @@ impl Outgoing {
     }
 
     /// Puts back what `next` has given, and could not leave.
-    pub(super) fn put_back(&self, entry: Entry) {
+    pub(super) fn put_back(&self, entry: OutgoingEntry) {
         let mut state = self.state.lock();
         if state.health == Health::Stopped {
             return;
         }
-        if let Entry::Payload(_, payload) = &entry {
+        if let OutgoingEntry::Payload(_, payload) = &entry {
             state.bytes += counted(payload);
         }
         state.queue.push_front(entry);
@@ -263,7 +264,7 @@ mod tests {
     }
 
     /// The next that goes out, if one can; leaves the waker otherwise.
-    fn next(outgoing: &Outgoing, wakes: &std::sync::Arc<Wakes>) -> Option<Entry> {
+    fn next(outgoing: &Outgoing, wakes: &std::sync::Arc<Wakes>) -> Option<OutgoingEntry> {
         let waker = Waker::from(wakes.clone());
         match pin!(outgoing.next()).poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(entry) => Some(entry),
@@ -271,10 +272,10 @@ mod tests {
         }
     }
 
-    fn byte_of(entry: Option<Entry>) -> Option<u8> {
+    fn byte_of(entry: Option<OutgoingEntry>) -> Option<u8> {
         match entry? {
-            Entry::Payload(_, payload) => Some(payload[0]),
-            Entry::Flush(_) => None,
+            OutgoingEntry::Payload(_, payload) => Some(payload[0]),
+            OutgoingEntry::Flush(_) => None,
         }
     }
 

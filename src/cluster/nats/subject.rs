@@ -1,13 +1,13 @@
 //! The subjects on which nodes speak.
 //!
-//! Below the prefix, `b.<lane>` is for all and `n.<node>` for one node; `s` has no subscriber and is asked so that the
-//! server says so, and `i` is where it answers. All that a node needs is leave to publish and to subscribe
+//! Below the prefix, `b.<partition>` is for all and `n.<node>` for one node; `s` has no subscriber and is asked so that
+//! the server says so, and `i` is where it answers. All that a node needs is leave to publish and to subscribe
 //! `<prefix>.>`.
 //!
 //! A node's name is one token: letters, digits, `-` and `_` stand for themselves, and every other byte of its UTF-8 is
 //! `=` with two hexadecimal digits, in upper case. `a.b c` is `a=2Eb=20c`. Different names have different tokens.
 
-use crate::cluster::LANES;
+use crate::cluster::PARTITIONS;
 use async_nats::Subject;
 
 /// Longest prefix, in bytes. With the longest name of a node, a subject stays far below what a server takes as one line
@@ -18,29 +18,29 @@ const PREFIX_BYTES_MAX: usize = 255;
 #[derive(Debug, Clone)]
 pub(super) struct Subjects {
     prefix: String,
-    lanes: Vec<Subject>,
+    partitions: Vec<Subject>,
 }
 
 impl Subjects {
     /// Those below `prefix`, which must be [valid](is_prefix).
     pub(super) fn new(prefix: &str) -> Subjects {
-        let lanes = (0..LANES).map(|lane| Subject::from(format!("{prefix}.b.{lane}"))).collect();
-        Subjects { prefix: prefix.to_owned(), lanes }
+        let partitions = (0..PARTITIONS).map(|partition| Subject::from(format!("{prefix}.b.{partition}"))).collect();
+        Subjects { prefix: prefix.to_owned(), partitions }
     }
 
-    pub(super) fn lane(&self, lane: u16) -> Subject {
-        self.lanes[usize::from(lane)].clone()
+    pub(super) fn partition(&self, partition: u16) -> Subject {
+        self.partitions[usize::from(partition)].clone()
     }
 
-    /// All lanes.
-    pub(super) fn lanes(&self) -> String {
+    /// All partitions.
+    pub(super) fn partitions(&self) -> String {
         format!("{}.b.*", self.prefix)
     }
 
-    /// The lane of a subject that [`lanes`](Self::lanes) has matched, if there is one of that number.
-    pub(super) fn lane_of(&self, subject: &str) -> Option<u16> {
+    /// The partition of a subject that [`partitions`](Self::partitions) has matched, if there is one of that number.
+    pub(super) fn partition_of(&self, subject: &str) -> Option<u16> {
         let number = subject.strip_prefix(&self.prefix)?.strip_prefix(".b.")?;
-        number.parse().ok().filter(|lane| *lane < LANES)
+        number.parse().ok().filter(|partition| *partition < PARTITIONS)
     }
 
     pub(super) fn node(&self, name: &str) -> String {
@@ -84,11 +84,11 @@ mod tests {
     #[test]
     fn a_lane_is_found_again_and_nothing_else_is_one() {
         let subjects = Subjects::new("a.b");
-        for lane in 0..LANES {
-            assert_eq!(subjects.lane_of(&subjects.lane(lane)), Some(lane));
+        for partition in 0..PARTITIONS {
+            assert_eq!(subjects.partition_of(&subjects.partition(partition)), Some(partition));
         }
         for subject in ["a.b.b.64", "a.b.b.", "a.b.b.x", "a.b.b.-1", "a.b.n.1", "a.c.b.1", "a.b", "", "a.b.b.99999"] {
-            assert_eq!(subjects.lane_of(subject), None, "{subject}");
+            assert_eq!(subjects.partition_of(subject), None, "{subject}");
         }
     }
 

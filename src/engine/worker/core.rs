@@ -18,16 +18,16 @@ use super::barrier::Barrier;
 use super::handlers::{Handlers, NewHandler};
 use super::item::{Broadcast, Item, Op};
 use super::members::{Members, Place};
-use super::shared::{Counters, Worker};
+use super::shared::{Worker, WorkerCounters};
 use super::task::{self, Task};
 use super::walk::{Afterwards, Deliver, Tally, Walker, Wide, ask_for_lines, hand_over};
 use crate::engine::Engine;
 use crate::engine::contract::CloseReason;
 use crate::message::body::Bias;
-use crate::protocol::control_log::LogReader;
+use crate::protocol::control_log::ControlLogReader;
 use crate::protocol::notify::Notify;
 use crate::sync::Arc;
-use crate::topic::table::Entry;
+use crate::topic::table::TopicEntry;
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ const IN_PLACE_SHARE: u64 = 4;
 /// A worker's own state. See the module's text.
 #[derive(Debug)]
 pub struct Core {
-    log: LogReader<Op>,
+    control_log: ControlLogReader<Op>,
     members: Members,
     /// The slabs of handlers, by kind; that of mailboxes is empty.
     handlers: Vec<Option<Box<dyn Handlers>>>,
@@ -76,11 +76,11 @@ pub struct Core {
     free: Vec<Place>,
     /// Subscriptions of those who left, by topic, which the topics have yet to be told of. Empty between applications
     /// of the log, and before a broadcast is walked.
-    gone: Vec<(Arc<Entry>, u64)>,
+    gone: Vec<(Arc<TopicEntry>, u64)>,
     /// The same for the limit of each subscriber that is still there.
     ended: Vec<(Place, u64)>,
     /// Topics that lost their last member here and still show our bit.
-    emptied: Vec<Arc<Entry>>,
+    emptied: Vec<Arc<TopicEntry>>,
     emptied_max: usize,
     /// Entries whose work is finished, not yet counted as completed.
     pub completed: u32,
@@ -122,7 +122,7 @@ enum Deferred {
     /// Engine by the queues of all topics that were busy; whoever has it last ends it (I2).
     Leave(Arc<Leaving>),
     Barrier(Arc<Barrier>),
-    Task(Arc<task::Waiting>),
+    Task(Arc<task::WaitingTask>),
 }
 
 /// A subscriber whose subscriptions end.
@@ -136,7 +136,7 @@ enum Leaving {
 
 /// Notes subscriptions of a topic that have ended: whoever leaves one topic after another costs it one change of its
 /// counts.
-fn note_gone(gone: &mut Vec<(Arc<Entry>, u64)>, topic: &Arc<Entry>, count: u64) {
+fn note_gone(gone: &mut Vec<(Arc<TopicEntry>, u64)>, topic: &Arc<TopicEntry>, count: u64) {
     match gone.last_mut() {
         Some((last, ended)) if Arc::ptr_eq(last, topic) => *ended += count,
         _ => gone.push((topic.clone(), count)),
@@ -147,7 +147,7 @@ impl Core {
     /// A core without members.
     pub fn new() -> Self {
         Core {
-            log: LogReader::new(),
+            control_log: ControlLogReader::new(),
             members: Members::new(),
             handlers: vec![None],
             wide: Wide::default(),
@@ -183,7 +183,7 @@ impl Core {
                 break;
             }
             // SAFETY: we are under the baton, so calls follow one another.
-            let Some(item) = (unsafe { me.lane.inbox.pop() }) else { break };
+            let Some(item) = (unsafe { me.remote.inbox.pop() }) else { break };
             worked = true;
             match item {
                 Item::Broadcast(broadcast) => self.begin(engine, me, broadcast, &mut budget),
@@ -219,7 +219,7 @@ impl Core {
     /// Applies the whole log, for want of anything else to do. Returns whether there was anything.
     fn catch_up(&mut self, engine: &Arc<Engine>, me: &Worker) -> bool {
         // Not ahead of a broadcast that is on its way with an earlier position (`remote`, I2).
-        let position = me.lane.position_if_drained();
+        let position = me.remote.position_if_drained();
         let worked = position.is_some_and(|position| self.apply_to(engine, me, position));
         self.change_slabs();
         if !self.emptied.is_empty() {
@@ -229,9 +229,9 @@ impl Core {
         worked
     }
 
-    /// Whether the log has entries that have not been applied.
+    /// The position up to which the control log has been applied.
     pub fn applied(&self) -> u64 {
-        self.log.applied()
+        self.control_log.applied()
     }
 
     fn begin(&mut self, engine: &Arc<Engine>, me: &Worker, broadcast: Broadcast, budget: &mut usize) {
@@ -304,8 +304,8 @@ impl Core {
             walk.position = 0;
         }
         walk.delivered += tally.references;
-        Counters::add(&me.counters.delivered, tally.delivered);
-        Counters::add(&me.counters.dropped, tally.dropped);
+        WorkerCounters::add(&me.counters.delivered, tally.delivered);
+        WorkerCounters::add(&me.counters.dropped, tally.dropped);
         walk.list.is_none()
     }
 
@@ -338,7 +338,7 @@ impl Core {
                     barrier.reach();
                 }
                 Deferred::Task(waiting) => {
-                    if let Some(task) = task::Waiting::last(waiting) {
+                    if let Some(task) = task::WaitingTask::last(waiting) {
                         task::run(task, &me.counters);
                         self.completed += 1;
                     }
@@ -360,7 +360,7 @@ impl Core {
     }
 
     fn finish(&mut self, me: &Worker, walk: Walk) {
-        me.lane.inbox.release(walk.broadcast.weight);
+        me.remote.inbox.release(walk.broadcast.weight);
         self.settle(walk);
         self.completed += 1;
     }
@@ -387,7 +387,7 @@ impl Core {
             self.completed += 1;
             return;
         }
-        let waiting = task::Waiting::new(task);
+        let waiting = task::WaitingTask::new(task);
         for queue in self.busy.values_mut() {
             queue.push_back(Deferred::Task(waiting.clone()));
         }
@@ -395,12 +395,12 @@ impl Core {
 
     /// Applies the log up to `position`. Returns whether there was anything to apply.
     fn apply_to(&mut self, engine: &Arc<Engine>, me: &Worker, position: u64) -> bool {
-        if self.log.applied() >= position {
+        if self.control_log.applied() >= position {
             return false;
         }
         self.walker.finish_slice();
         let is_large = self.members.subscriptions() > LARGE;
-        while let Some(op) = self.log.next(&me.lane.log, position) {
+        while let Some(op) = self.control_log.next(&me.remote.control_log, position) {
             if is_large {
                 self.ask_ahead();
             }
@@ -412,7 +412,7 @@ impl Core {
 
     /// Asks for the memory of entries that come later, step by step, since each step's line says where the next one is.
     fn ask_ahead(&self) {
-        let place = |ahead: usize| self.log.ahead(ahead).and_then(Op::place);
+        let place = |ahead: usize| self.control_log.ahead(ahead).and_then(Op::place);
         place(3 * AHEAD).into_iter().for_each(|place| self.members.prefetch_chain(place));
         place(2 * AHEAD).into_iter().for_each(|place| self.members.prefetch_record(place));
         place(AHEAD).into_iter().for_each(|place| self.members.prefetch_member(place));
@@ -485,7 +485,7 @@ impl Core {
     /// after another cost it one change of its counts, not one each.
     fn count_gone(&mut self, engine: &Arc<Engine>) {
         while let Some((topic, count)) = self.gone.pop() {
-            if topic.state.drop_subscriptions(count) {
+            if topic.lifecycle.drop_subscriptions(count) {
                 engine.topics.remove(&topic);
             }
             let noted = self.emptied.last().is_some_and(|last| Arc::ptr_eq(last, &topic));
@@ -543,7 +543,7 @@ impl Core {
         if self.ended.is_empty() && self.free.is_empty() {
             return;
         }
-        let mut guard = me.lane.log.lock();
+        let mut guard = me.remote.control_log.lock();
         let places = guard.state();
         self.ended.iter().for_each(|(place, _)| places.prefetch(*place));
         self.ended.drain(..).for_each(|(place, count)| places.drop_subscriptions(place, count));
@@ -580,7 +580,7 @@ impl Core {
     /// Clears our bit in topics without members here, and drops their lists, under the lock of the log
     /// (`topic_lifecycle`, I3). Those that a waiting entry subscribes to keep both.
     fn hide_emptied(&mut self, me: &Worker) {
-        let guard = me.lane.log.lock();
+        let guard = me.remote.control_log.lock();
         let subscribed = |op: &Op| match op {
             Op::Subscribe { topic, .. } => Some(*topic),
             _ => None,
@@ -589,7 +589,7 @@ impl Core {
             Deferred::Op(op) => Some(op),
             _ => None,
         });
-        let waiting = self.log.waiting().chain(guard.pending()).chain(deferred);
+        let waiting = self.control_log.waiting().chain(guard.pending()).chain(deferred);
         let waiting: HashSet<u32, RandomState> = waiting.filter_map(subscribed).collect();
         let (members, busy) = (&mut self.members, &self.busy);
         self.emptied.retain(|topic| {
@@ -597,7 +597,7 @@ impl Core {
             // A suspended walk has a list, be it empty.
             let wanted = waiting.contains(&number) || busy.contains_key(&number);
             if !wanted && members.len(number) == 0 {
-                topic.state.hide(me.index);
+                topic.lifecycle.hide(me.index);
                 members.drop_lists(number);
             }
             wanted
@@ -610,7 +610,7 @@ impl Core {
     /// Whether a broadcast may be delivered on the thread of its publisher: it is cheap, and nothing is before it.
     /// Applies the log.
     pub fn takes_in_place(&mut self, engine: &Arc<Engine>, me: &Worker, small: &Small) -> bool {
-        if !self.walks.is_empty() || small.position.saturating_sub(self.log.applied()) > IN_PLACE_LOG_MAX {
+        if !self.walks.is_empty() || small.position.saturating_sub(self.control_log.applied()) > IN_PLACE_LOG_MAX {
             return false;
         }
         self.apply_to(engine, me, small.position);
@@ -659,7 +659,7 @@ impl Core {
     pub fn end(&mut self, engine: &Arc<Engine>, me: &Worker) -> u64 {
         // Before the inbox is drained: see `PubSub::flush`.
         let mailboxes = {
-            let mut guard = me.lane.log.lock();
+            let mut guard = me.remote.control_log.lock();
             guard.state().closed = true;
             guard.state().mailboxes()
         };
@@ -686,7 +686,7 @@ impl Core {
         }
         left += self.drop_inbox(me);
         // What was asked for and not applied: handlers that have yet to come must be told of the end too.
-        self.apply_to(engine, me, me.lane.log.position());
+        self.apply_to(engine, me, me.remote.control_log.position());
         for index in 0..mailboxes {
             self.end_line(me, index, CloseReason::Shutdown);
         }
@@ -696,7 +696,7 @@ impl Core {
             slab.end(CloseReason::Shutdown);
         }
         self.members.give_metadata();
-        me.lane.log.lock().state().ended = true;
+        me.remote.control_log.lock().state().ended = true;
         left
     }
 
@@ -704,7 +704,7 @@ impl Core {
     pub fn drop_inbox(&mut self, me: &Worker) -> u64 {
         let mut left = 0;
         // SAFETY: we are under the baton, so calls follow one another.
-        while let Some(item) = unsafe { me.lane.inbox.pop() } {
+        while let Some(item) = unsafe { me.remote.inbox.pop() } {
             match item {
                 Item::Broadcast(broadcast) => {
                     self.walker.give_back(broadcast.message.settle(0));

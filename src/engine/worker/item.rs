@@ -9,7 +9,7 @@ use crate::message::body::Bias;
 use crate::message::dispatch::Metadata;
 use crate::protocol::ready::Group;
 use crate::sync::{Arc, AtomicU32};
-use crate::topic::table::Entry;
+use crate::topic::table::TopicEntry;
 
 /// A broadcast on its way to one worker.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ const _: () = assert!(size_of::<Item>() <= 56);
 pub enum Op {
     /// A subscription begins. It is counted in the topic already.
     /// The topic comes along if its bit was not set: then it has no list.
-    Subscribe { topic: u32, entry: Option<Arc<Entry>>, place: Place, metadata: Option<Metadata> },
+    Subscribe { topic: u32, entry: Option<Arc<TopicEntry>>, place: Place, metadata: Option<Metadata> },
     /// All subscriptions of a subscriber to a topic end.
     Unsubscribe { topic: u32, place: Place },
     /// A mailbox is closed: its subscriptions end, and its reader is told. Its place is still its own.

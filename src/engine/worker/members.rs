@@ -21,7 +21,7 @@
 use super::segments::Segments;
 use crate::message::dispatch::Metadata;
 use crate::sync::{Arc, prefetch};
-use crate::topic::table::Entry;
+use crate::topic::table::TopicEntry;
 
 /// No list, no record.
 const NONE: u32 = u32::MAX;
@@ -38,7 +38,7 @@ pub struct Place {
 /// The members of one topic of one kind.
 #[derive(Debug)]
 pub struct List {
-    topic: Arc<Entry>,
+    topic: Arc<TopicEntry>,
     kind: u16,
     next: u32,
     /// Places and, beside them, records (I1).
@@ -154,7 +154,7 @@ impl Members {
     /// # Panics
     ///
     /// If there is neither a list of that topic nor the topic's `entry`.
-    pub fn subscribe(&mut self, topic: u32, entry: Option<Arc<Entry>>, place: Place, metadata: Option<Metadata>) {
+    pub fn subscribe(&mut self, topic: u32, entry: Option<Arc<TopicEntry>>, place: Place, metadata: Option<Metadata>) {
         let list = self.find_list(topic, place.kind).unwrap_or_else(|| {
             let entry = entry.or_else(|| self.entry(topic).cloned()).expect("I3: a topic whose bit is set has a list");
             self.make_list(entry, place.kind)
@@ -228,7 +228,7 @@ impl Members {
 
     /// Removes the subscriptions of `place`, but for those to topics that `keep` says. Calls `removed` for each removed
     /// one.
-    pub fn remove_all(&mut self, place: Place, keep: impl Fn(u32) -> bool, mut removed: impl FnMut(&Arc<Entry>)) {
+    pub fn remove_all(&mut self, place: Place, keep: impl Fn(u32) -> bool, mut removed: impl FnMut(&Arc<TopicEntry>)) {
         let mut record = *chain(&mut self.chains, place);
         while record != NONE {
             let here = self.records[record as usize];
@@ -263,7 +263,7 @@ impl Members {
     }
 
     /// The topic of that number, if it has a list here.
-    pub fn entry(&self, topic: u32) -> Option<&Arc<Entry>> {
+    pub fn entry(&self, topic: u32) -> Option<&Arc<TopicEntry>> {
         self.first(topic).map(|list| &self.list(list).topic)
     }
 
@@ -302,7 +302,7 @@ impl Members {
         None
     }
 
-    fn make_list(&mut self, topic: Arc<Entry>, kind: u16) -> u32 {
+    fn make_list(&mut self, topic: Arc<TopicEntry>, kind: u16) -> u32 {
         let index = topic.number();
         let next = self.directory.get(index);
         let list = List { topic, kind, next, members: Segments::new(), metadata: Vec::new() };
@@ -363,7 +363,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use crate::engine::worker::members::*;
-    use crate::protocol::topic_lifecycle::State;
+    use crate::protocol::topic_lifecycle::TopicLifecycle;
     use crate::topic::table::Table;
     use std::collections::HashMap;
 
@@ -371,7 +371,8 @@ mod tests {
     #[test]
     fn agrees_with_a_plain_map() {
         let table = Table::new();
-        let topics: Vec<_> = (0..5).map(|i| table.begin_use(&format!("t{i}"), State::add_handle, Arc::clone)).collect();
+        let topics: Vec<_> =
+            (0..5).map(|i| table.begin_use(&format!("t{i}"), TopicLifecycle::add_handle, Arc::clone)).collect();
         let mut members = Members::new();
         let mut model: HashMap<(usize, Place), u64> = HashMap::new();
         let mut seed = 1_u64;
@@ -417,7 +418,7 @@ mod tests {
         check(&members, &topics, &model);
     }
 
-    fn check(members: &Members, topics: &[Arc<Entry>], model: &HashMap<(usize, Place), u64>) {
+    fn check(members: &Members, topics: &[Arc<TopicEntry>], model: &HashMap<(usize, Place), u64>) {
         let mut found: HashMap<(usize, Place), u64> = HashMap::new();
         for (t, topic) in topics.iter().enumerate() {
             let mut at = members.first(topic.number());

@@ -17,7 +17,7 @@ pub struct SubscriberId {
 /// Places of subscribers, beside the log.
 #[derive(Debug, Default)]
 pub struct Places {
-    kinds: Vec<Kind>,
+    kinds: Vec<KindPlaces>,
     handlers: HashMap<TypeId, u16>,
     /// The worker is ending: no one subscribes any more.
     pub closed: bool,
@@ -27,7 +27,7 @@ pub struct Places {
 
 /// Subscribers of one kind.
 #[derive(Debug, Default)]
-struct Kind {
+struct KindPlaces {
     tenants: Vec<Tenant>,
     free: Vec<u32>,
 }
@@ -47,7 +47,7 @@ impl Places {
     /// Gives a place of `kind` to a new subscriber: its number and generation.
     pub fn take(&mut self, kind: u16) -> (u32, u32) {
         while self.kinds.len() <= kind as usize {
-            self.kinds.push(Kind::default());
+            self.kinds.push(KindPlaces::default());
         }
         let kind = &mut self.kinds[kind as usize];
         let index = kind.free.pop().unwrap_or_else(|| {

@@ -9,8 +9,8 @@ use crate::protocol::ring::Line;
 use crate::sync::{AtomicU64, CachePadded, Mutex, Ordering, StableVec};
 use std::task::Waker;
 
-/// A lane of this engine.
-pub type Lane = remote::Lane<Item, Op, Places, Core>;
+/// A remote of this engine.
+pub type Remote = remote::Remote<Item, Op, Places, Core>;
 
 /// What of a mailbox is not looked at for each delivery.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub struct Cold {
 
 /// Counters, each written by whoever holds the baton and read by anyone.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct WorkerCounters {
     /// Deliveries: messages put into mailboxes, calls of handlers.
     pub delivered: AtomicU64,
     /// Messages that mailboxes evicted or refused.
@@ -36,7 +36,7 @@ pub struct Counters {
     pub subscriptions: AtomicU64,
 }
 
-impl Counters {
+impl WorkerCounters {
     /// Adds to a counter that only the caller writes.
     pub fn add(counter: &AtomicU64, count: u64) {
         // Relaxed: the baton orders the writers; readers want a recent value.
@@ -50,13 +50,13 @@ pub struct Worker {
     /// Its number.
     pub index: usize,
     /// The way to it.
-    pub lane: Lane,
+    pub remote: Remote,
     /// Its mailboxes.
     pub lines: StableVec<Line>,
     /// What goes with them.
     pub cold: StableVec<Cold>,
     /// Its counters.
-    pub counters: CachePadded<Counters>,
+    pub counters: CachePadded<WorkerCounters>,
     /// Wakes of the worker by others.
     pub wakes: AtomicU64,
 }
@@ -78,10 +78,10 @@ impl Worker {
     pub fn new(index: usize, entries_max: usize, weight_max: u32) -> Self {
         Worker {
             index,
-            lane: Lane::new(Inbox::new(entries_max, weight_max), Places::default(), Core::new()),
+            remote: Remote::new(Inbox::new(entries_max, weight_max), Places::default(), Core::new()),
             lines: StableVec::new(MAILBOXES_MAX),
             cold: StableVec::new(MAILBOXES_MAX),
-            counters: CachePadded::new(Counters::default()),
+            counters: CachePadded::new(WorkerCounters::default()),
             wakes: AtomicU64::new(0),
         }
     }
@@ -99,7 +99,7 @@ impl Worker {
 
     /// Wakes the worker if it sleeps. After a fence.
     pub fn wake_if_asleep(&self) {
-        if self.lane.wake_if_asleep() {
+        if self.remote.wake_if_asleep() {
             self.wakes.fetch_add(1, Ordering::Relaxed);
         }
     }

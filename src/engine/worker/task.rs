@@ -4,7 +4,7 @@
 //! the inbox, and where topics are busy with suspended walks it goes through the queue of each, as a barrier does;
 //! whoever takes it out of the last one runs it.
 
-use super::shared::Counters;
+use super::shared::WorkerCounters;
 use crate::sync::{Arc, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,12 +12,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub type Task = Box<dyn FnOnce() + Send>;
 
 /// A task that waits in the queues of several topics. Whoever takes the last reference runs it.
-pub struct Waiting(Mutex<Option<Task>>);
+pub struct WaitingTask(Mutex<Option<Task>>);
 
-impl Waiting {
+impl WaitingTask {
     /// Of a task.
     pub fn new(task: Task) -> Arc<Self> {
-        Arc::new(Waiting(Mutex::new(Some(task))))
+        Arc::new(WaitingTask(Mutex::new(Some(task))))
     }
 
     /// The task, if `waiting` was its last reference.
@@ -26,15 +26,15 @@ impl Waiting {
     }
 }
 
-impl std::fmt::Debug for Waiting {
+impl std::fmt::Debug for WaitingTask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Waiting")
+        f.write_str("WaitingTask")
     }
 }
 
 /// Runs a task. A panic ends it alone, and is counted.
-pub fn run(task: Task, counters: &Counters) {
+pub fn run(task: Task, counters: &WorkerCounters) {
     if catch_unwind(AssertUnwindSafe(task)).is_err() {
-        Counters::add(&counters.panics, 1);
+        WorkerCounters::add(&counters.panics, 1);
     }
 }

@@ -12,7 +12,7 @@
 use super::handlers::{Handlers, Run};
 use super::item::Op;
 use super::members::{List, Place};
-use super::shared::{Counters, Worker};
+use super::shared::{Worker, WorkerCounters};
 use crate::engine::Engine;
 use crate::engine::contract::CloseReason;
 use crate::message::body::Bias;
@@ -318,7 +318,7 @@ impl Deliver<'_> {
     #[cold]
     fn refused(&mut self, place: u32, line: &Line) {
         let cold = self.me.cold(place);
-        Counters::add(&cold.refused, 1);
+        WorkerCounters::add(&cold.refused, 1);
         if line.policy() == Policy::Close {
             let notify = Notify { flags: &line.flags, waker: &cold.waker };
             self.walker.wakers.extend(notify.end(CloseReason::Overflow as u32));
@@ -328,7 +328,7 @@ impl Deliver<'_> {
             let reason = CloseReason::Overflow;
             // The subscriptions that it has go when the walk allows it; behind any that are in the log already, the
             // entry takes those too.
-            let mut guard = self.me.lane.log.lock();
+            let mut guard = self.me.remote.control_log.lock();
             let generation = guard.state().generation(place);
             if guard.state().close(place, generation, reason) {
                 guard.append(Op::End { place, reason });
@@ -369,7 +369,7 @@ impl Deliver<'_> {
             let subscription = SubscriptionRef::new(list.metadata(position + i));
             let decide = || dispatcher.dispatch(message.message(), &subscription);
             let dispatch = catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|_| {
-                Counters::add(&self.me.counters.panics, 1);
+                WorkerCounters::add(&self.me.counters.panics, 1);
                 Dispatch::Skip
             });
             tally += match (dispatch, list.kind()) {

@@ -12,7 +12,7 @@ use super::handshake::{self, Handshake};
 use super::messages::caught;
 use super::reactor::{NetReactor, Stay};
 use super::wire::ChannelWire;
-use super::{Decided, Shared, ToReactor};
+use super::{Decided, ServerShared, ToReactor};
 use crate::channel::ConnectError;
 use crate::net::http::{Body, HeadError, Parsed, Request, Response, parse, switching_protocols};
 use crate::net::websocket::Decoder;
@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 impl NetReactor {
     /// Looks whether a request has come whole, and begins to answer it.
-    pub(super) fn request(&mut self, server: &Arc<Shared>, conn: &mut Conn, token: usize) -> Stay {
+    pub(super) fn request(&mut self, server: &Arc<ServerShared>, conn: &mut Conn, token: usize) -> Stay {
         // I1: the flush that empties the queue comes back here.
         if conn.wire.is_busy() {
             return Stay::Yes;
@@ -71,7 +71,7 @@ impl NetReactor {
     }
 
     /// Has the endpoint decide about a connection, on the pool.
-    fn connect(&self, server: &Arc<Shared>, token: usize, serial: u64, handshake: Handshake) {
+    fn connect(&self, server: &Arc<ServerShared>, token: usize, serial: u64, handshake: Handshake) {
         let (shared, worker) = (server.clone(), self.worker());
         server.endpoint.spawn(move || {
             let Handshake { mount, params, info, upgrade, subprotocol } = handshake;
@@ -83,7 +83,7 @@ impl NetReactor {
     }
 
     /// Has the server's route answer a request, on the pool.
-    fn respond(&self, server: &Arc<Shared>, token: usize, serial: u64, bytes: Vec<u8>) {
+    fn respond(&self, server: &Arc<ServerShared>, token: usize, serial: u64, bytes: Vec<u8>) {
         let (shared, worker) = (server.clone(), self.worker());
         server.endpoint.spawn(move || {
             let Ok(Parsed::Request(request)) = parse(&bytes, &shared.options.head) else { return };
@@ -96,7 +96,7 @@ impl NetReactor {
     }
 
     /// Answers, and ends the connection.
-    fn answer_last(&mut self, server: &Shared, conn: &mut Conn, token: usize, response: Bytes) -> Stay {
+    fn answer_last(&mut self, server: &ServerShared, conn: &mut Conn, token: usize, response: Bytes) -> Stay {
         conn.phase = Phase::Ending;
         conn.wire.end(Some(response));
         self.give(conn, token, server.options.handshake_timeout);
@@ -131,7 +131,13 @@ impl NetReactor {
         });
     }
 
-    fn begin_messages(&mut self, server: &Arc<Shared>, conn: &mut Conn, token: usize, mut behind: Vec<u8>) -> Stay {
+    fn begin_messages(
+        &mut self,
+        server: &Arc<ServerShared>,
+        conn: &mut Conn,
+        token: usize,
+        mut behind: Vec<u8>,
+    ) -> Stay {
         self.give(conn, token, server.options.idle_timeout);
         self.resume(conn, token);
         if behind.is_empty() { Stay::Yes } else { self.bytes(server, conn, token, &mut behind) }
@@ -160,7 +166,7 @@ impl NetReactor {
 }
 
 /// A request that has come whole, and the length of its body; or how it is refused.
-fn whole_request<'b>(bytes: &'b [u8], server: &Shared) -> Result<Option<(Request<'b>, usize)>, Bytes> {
+fn whole_request<'b>(bytes: &'b [u8], server: &ServerShared) -> Result<Option<(Request<'b>, usize)>, Bytes> {
     let refuse = |error: HeadError| Response::new(error.status()).encode_closing(None);
     let request = match parse(bytes, &server.options.head).map_err(refuse)? {
         Parsed::Partial => return Ok(None),

@@ -1,7 +1,7 @@
 //! What is looked at before a WebSocket is opened, in Phoenix's order: the query, the origin, the token and the
 //! subprotocol; then the socket's `connect`; then whether the request is a proper upgrade at all.
 
-use super::Shared;
+use super::ServerShared;
 use super::messages::caught;
 use crate::channel::{ConnectInfo, Params};
 use crate::net::connect_info::connect_info;
@@ -22,7 +22,7 @@ pub(super) struct Handshake {
 
 /// Looks at a request for a socket with channels. `Err`: how it is refused.
 pub(super) fn begin(
-    server: &Shared,
+    server: &ServerShared,
     peer: Option<SocketAddr>,
     mount: usize,
     request: &Request<'_>,
@@ -41,13 +41,13 @@ pub(super) fn begin(
 }
 
 /// Looks at a request for a socket without channels, and answers it.
-pub(super) fn raw(server: &Shared, request: &Request<'_>) -> Result<Bytes, Response> {
+pub(super) fn raw(server: &ServerShared, request: &Request<'_>) -> Result<Bytes, Response> {
     check_origin(server, request)?;
     let accept = upgrade(request).map_err(|error| Response::new(error.status()).body(error.body()))?;
     Ok(switching_protocols(&accept, None))
 }
 
-fn check_origin(server: &Shared, request: &Request<'_>) -> Result<(), Response> {
+fn check_origin(server: &ServerShared, request: &Request<'_>) -> Result<(), Response> {
     match caught(|| server.options.check_origin.allows(request, "http")) {
         Some(true) => Ok(()),
         Some(false) => Err(Response::new(403)),

@@ -3,7 +3,7 @@
 //! - I1. Nothing reaches a socket that has closed its connection, or has panicked.
 //! - I2. A panic of the user's code, a serializer's included, ends its connection alone.
 
-use super::Shared;
+use super::ServerShared;
 use super::conn::{Conn, Phase};
 use super::raw::RawOut;
 use crate::channel::{Close, Frame};
@@ -17,7 +17,7 @@ pub(super) fn caught<R>(f: impl FnOnce() -> R) -> Option<R> {
 }
 
 /// Acts on what a WebSocket's client has sent.
-pub(super) fn messages(server: &Shared, conn: &mut Conn, bytes: &mut [u8]) {
+pub(super) fn messages(server: &ServerShared, conn: &mut Conn, bytes: &mut [u8]) {
     let mut input = bytes;
     while !conn.wire.is_ending() {
         let decoder = match &mut conn.phase {

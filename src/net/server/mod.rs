@@ -39,18 +39,18 @@ type MakeRaw = dyn Fn() -> Box<dyn RawSocket> + Send + Sync;
 /// written if the system takes it; so does the end of the engine, behind all that it has delivered.
 /// [`drain`](Self::drain) does it politely.
 pub struct Server {
-    shared: Arc<Shared>,
+    shared: Arc<ServerShared>,
     address: SocketAddr,
 }
 
 /// What the reactors of a server share.
-pub(super) struct Shared {
+pub(super) struct ServerShared {
     endpoint: Endpoint,
     options: Arc<Options>,
     route: Box<Route>,
     raw: Vec<(Box<str>, Box<MakeRaw>)>,
     workers: Vec<PerWorker>,
-    counters: Counters,
+    counters: ServerCounters,
     reactors: Mutex<Reactors>,
     /// Notified when `reactors` changes.
     changed: Condvar,
@@ -73,7 +73,7 @@ struct Reactors {
 }
 
 #[derive(Default)]
-struct Counters {
+struct ServerCounters {
     accepted: AtomicU64,
     slow: AtomicU64,
 }
@@ -161,13 +161,13 @@ impl ServerBuilder {
         }
         let (address, listeners) = listen::listeners(address, pubsub.workers())?;
         let per_worker = |_| PerWorker { connections: AtomicU32::new(0), inbox: Mutex::new(Some(Vec::new())) };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ServerShared {
             endpoint: self.endpoint,
             options: Arc::new(self.options),
             route: self.route,
             raw: self.raw,
             workers: (0..pubsub.workers()).map(per_worker).collect(),
-            counters: Counters::default(),
+            counters: ServerCounters::default(),
             reactors: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -197,7 +197,7 @@ impl ServerBuilder {
 }
 
 /// A reactor on its way to its worker: if it gets lost there, the engine has ended.
-struct Starting(Option<Arc<Shared>>);
+struct Starting(Option<Arc<ServerShared>>);
 
 impl Starting {
     fn done<R>(mut self, result: io::Result<R>) -> Option<R> {
@@ -271,7 +271,7 @@ impl Server {
     }
 }
 
-impl Shared {
+impl ServerShared {
     fn pubsub(&self) -> &PubSub {
         self.endpoint.pubsub()
     }

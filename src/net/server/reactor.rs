@@ -11,7 +11,7 @@ use super::conn::{Conn, Phase};
 use super::messages::{leave, messages, say_lagged, say_restart};
 use super::outbound::Flushed;
 use super::wire::Wire;
-use super::{Shared, ToReactor};
+use super::{ServerShared, ToReactor};
 use crate::engine::worker::poll::Reactor;
 use crate::net::websocket::{CloseCode, close};
 use crate::sync::{Arc, Ordering};
@@ -49,12 +49,12 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// See the module's text.
 pub(super) struct NetReactor {
     /// `None` once it has been stopped.
-    server: Option<Arc<Shared>>,
+    server: Option<Arc<ServerShared>>,
     worker: usize,
     base: usize,
     registry: Registry,
     listener: Option<TcpListener>,
-    slots: Vec<Slot>,
+    slots: Vec<ConnSlot>,
     free: Vec<u32>,
     open: usize,
     /// See I2.
@@ -75,7 +75,7 @@ pub(super) struct NetReactor {
     serials: u64,
 }
 
-struct Slot {
+struct ConnSlot {
     generation: u16,
     conn: Option<Box<Conn>>,
 }
@@ -89,7 +89,7 @@ pub(super) enum Stay {
 
 impl NetReactor {
     pub(super) fn new(
-        server: Arc<Shared>,
+        server: Arc<ServerShared>,
         worker: usize,
         registry: &Registry,
         base: usize,
@@ -135,7 +135,11 @@ impl NetReactor {
     }
 
     /// Does something with a connection that is taken out of its slot meanwhile, and closes it if it does not stay.
-    pub(super) fn with(&mut self, token: usize, f: impl FnOnce(&mut Self, &Arc<Shared>, &mut Conn, usize) -> Stay) {
+    pub(super) fn with(
+        &mut self,
+        token: usize,
+        f: impl FnOnce(&mut Self, &Arc<ServerShared>, &mut Conn, usize) -> Stay,
+    ) {
         let Some(server) = self.server.clone() else { return };
         let Some(mut conn) = self.conn(token).and_then(Option::take) else { return };
         let stay = f(self, &server, &mut conn, token);
@@ -148,7 +152,7 @@ impl NetReactor {
         }
     }
 
-    fn forget(&mut self, server: &Shared, mut conn: Box<Conn>, token: usize) {
+    fn forget(&mut self, server: &ServerShared, mut conn: Box<Conn>, token: usize) {
         // A socket that can't be deregistered goes with its descriptor.
         let _ = self.registry.deregister(&mut conn.stream);
         conn.wire.end(None);
@@ -185,7 +189,7 @@ impl NetReactor {
     }
 
     /// Keeps a new connection, or hands it to the worker that has the fewest if this one has many more.
-    fn place(&mut self, server: &Arc<Shared>, mut stream: TcpStream) {
+    fn place(&mut self, server: &Arc<ServerShared>, mut stream: TcpStream) {
         let connections = |worker: usize| &server.workers[worker].connections;
         let count = |worker: usize| connections(worker).load(Ordering::Relaxed);
         let least = (0..server.workers.len()).min_by_key(|&worker| count(worker)).unwrap_or(self.worker);
@@ -203,12 +207,12 @@ impl NetReactor {
     }
 
     /// A new connection, which is counted already.
-    fn take(&mut self, server: &Arc<Shared>, mut stream: TcpStream) {
+    fn take(&mut self, server: &Arc<ServerShared>, mut stream: TcpStream) {
         // What is small goes at once. A socket that does not know the option is slower, no more.
         let _ = stream.set_nodelay(true);
         let index = self.free.pop().map_or_else(
             || {
-                self.slots.push(Slot { generation: 0, conn: None });
+                self.slots.push(ConnSlot { generation: 0, conn: None });
                 self.slots.len() - 1
             },
             |index| index as usize,
@@ -270,7 +274,7 @@ impl NetReactor {
         });
     }
 
-    fn read_into(&mut self, server: &Arc<Shared>, conn: &mut Conn, token: usize, buffer: &mut [u8]) -> Stay {
+    fn read_into(&mut self, server: &Arc<ServerShared>, conn: &mut Conn, token: usize, buffer: &mut [u8]) -> Stay {
         for _ in 0..READS {
             if conn.ended {
                 return Stay::Yes;
@@ -303,7 +307,13 @@ impl NetReactor {
     }
 
     /// Something has come.
-    pub(super) fn bytes(&mut self, server: &Arc<Shared>, conn: &mut Conn, token: usize, bytes: &mut [u8]) -> Stay {
+    pub(super) fn bytes(
+        &mut self,
+        server: &Arc<ServerShared>,
+        conn: &mut Conn,
+        token: usize,
+        bytes: &mut [u8],
+    ) -> Stay {
         match &mut conn.phase {
             Phase::Request(head) => {
                 if head.is_empty() && conn.deadline > after(server.options.handshake_timeout) {
@@ -389,7 +399,7 @@ impl NetReactor {
     }
 
     /// What remains to be done for a connection that ends.
-    fn flush_last(&mut self, server: &Arc<Shared>, conn: &mut Conn, token: usize, flushed: Flushed) -> Stay {
+    fn flush_last(&mut self, server: &Arc<ServerShared>, conn: &mut Conn, token: usize, flushed: Flushed) -> Stay {
         if !matches!(conn.phase, Phase::Ending) {
             // It was ended from above.
             leave(&mut conn.phase);
@@ -404,7 +414,7 @@ impl NetReactor {
     }
 
     /// All answers have been written: the next request has its turn.
-    fn answered(&mut self, server: &Arc<Shared>, conn: &mut Conn, token: usize) -> Stay {
+    fn answered(&mut self, server: &Arc<ServerShared>, conn: &mut Conn, token: usize) -> Stay {
         let is_empty = matches!(&conn.phase, Phase::Request(head) if head.is_empty());
         if !is_empty {
             self.give(conn, token, server.options.handshake_timeout);
@@ -441,7 +451,7 @@ impl NetReactor {
     }
 
     /// Closes everything, with what is to be said as the last.
-    fn stop(&mut self, server: &Shared) {
+    fn stop(&mut self, server: &ServerShared) {
         self.listener = None;
         for index in 0..self.slots.len() {
             let token = usize::from(self.slots[index].generation) << 32 | index;
@@ -464,7 +474,7 @@ impl NetReactor {
     }
 
     /// Lets nothing more in, if nothing waits there.
-    fn close_inbox(&self, server: &Shared) -> bool {
+    fn close_inbox(&self, server: &ServerShared) -> bool {
         let mut inbox = server.workers[self.worker].inbox.lock();
         let is_empty = inbox.as_ref().is_none_or(Vec::is_empty);
         if is_empty {
@@ -474,7 +484,7 @@ impl NetReactor {
     }
 
     /// Tells the next batch of connections to go.
-    fn drain(&mut self, server: &Arc<Shared>, now: Instant) {
+    fn drain(&mut self, server: &Arc<ServerShared>, now: Instant) {
         let Some(next) = self.draining else { return };
         if next > now {
             return;

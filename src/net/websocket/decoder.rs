@@ -57,7 +57,7 @@ impl Event<'_> {
 
 /// Whether more is to come.
 #[derive(Debug, Default)]
-enum State {
+enum DecoderState {
     #[default]
     Open,
     /// The peer has closed.
@@ -69,7 +69,7 @@ enum State {
 #[derive(Debug, Default)]
 pub struct Decoder {
     partial: Option<Box<Partial>>,
-    state: State,
+    state: DecoderState,
 }
 
 const _: () = assert!(size_of::<Decoder>() <= 40);
@@ -91,16 +91,16 @@ impl Decoder {
     /// What the connection must be failed for; also at every later call. The events before it have been given.
     pub fn next<'b>(&mut self, input: &mut &'b mut [u8], limits: &Limits) -> Result<Option<Event<'b>>, DecodeError> {
         let result = match self.state {
-            State::Open => self.step(input, limits),
-            State::Closed => Ok(None),
-            State::Failed(error) => Err(error),
+            DecoderState::Open => self.step(input, limits),
+            DecoderState::Closed => Ok(None),
+            DecoderState::Failed(error) => Err(error),
         };
         match &result {
-            Ok(Some(Event::Close(_))) => self.state = State::Closed,
-            Err(error) => self.state = State::Failed(*error),
+            Ok(Some(Event::Close(_))) => self.state = DecoderState::Closed,
+            Err(error) => self.state = DecoderState::Failed(*error),
             Ok(_) => {}
         }
-        if !matches!(self.state, State::Open) {
+        if !matches!(self.state, DecoderState::Open) {
             *input = &mut [];
             self.partial = None;
         }

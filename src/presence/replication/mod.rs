@@ -15,7 +15,7 @@ mod codec;
 mod parcel;
 
 use self::codec::Told;
-use self::parcel::{Coming, PIECE_BYTES, Piece, Sending};
+use self::parcel::{IncomingParcel, OutgoingParcel, PIECE_BYTES, Piece};
 use super::BuildError;
 use super::crdt::{Changes, Message, Node, Options, Output, Replica, Tracked};
 use super::rooms::meta::{Meta, PhxRef};
@@ -29,8 +29,8 @@ use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Gossip for all goes by this lane.
-const LANE: u16 = 0;
+/// Gossip for all goes by this partition.
+const PARTITION: u16 = 0;
 /// Bytes of gossip that may wait.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
@@ -74,8 +74,8 @@ impl Replication {
         let inbox = Arc::new(Queue::new(WAITING_BYTES_MAX, VecDeque::new()));
         let gossiper = Gossiper {
             replica: replica.map_err(BuildError::Gossip)?,
-            sending: Sending::default(),
-            coming: Coming::default(),
+            sending: OutgoingParcel::default(),
+            coming: IncomingParcel::default(),
             link_was: link.ready_and_lost(),
             inbox: inbox.clone(),
             link: link.clone(),
@@ -126,8 +126,8 @@ impl Replication {
 /// The thread.
 struct Gossiper {
     replica: Replica<Tracked>,
-    sending: Sending,
-    coming: Coming,
+    sending: OutgoingParcel,
+    coming: IncomingParcel,
     /// Whether the cluster was ready, and how many packets had been lost, at the last tick.
     link_was: (bool, u64),
     inbox: Arc<Queue<VecDeque<Input>>>,
@@ -286,7 +286,7 @@ impl Gossiper {
 
 fn tell_all(link: &Link, message: &Message<Tracked>) {
     // As in `send`.
-    link.gossip(To::Lane(LANE), &codec::encode(message));
+    link.gossip(To::Partition(PARTITION), &codec::encode(message));
 }
 
 fn send_piece(link: &Link, own: &Node, to: &Node, piece: Piece<'_>) {

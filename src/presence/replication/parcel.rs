@@ -41,7 +41,7 @@ pub(super) struct Piece<'a> {
 
 /// The parcels that this node sends.
 #[derive(Debug, Default)]
-pub(super) struct Sending {
+pub(super) struct OutgoingParcel {
     parcels: BTreeMap<Node, Parcel>,
     last: u64,
 }
@@ -54,7 +54,7 @@ struct Parcel {
     at: Instant,
 }
 
-impl Sending {
+impl OutgoingParcel {
     /// Begins to send, unless something is on the way to that node, or to too many others.
     pub(super) fn begin(&mut self, now: Instant, to: &Node, bytes: Vec<u8>, send: impl FnMut(Piece<'_>)) {
         self.parcels.retain(|_, parcel| now.duration_since(parcel.at) <= STALE);
@@ -96,7 +96,7 @@ impl Parcel {
 
 /// The parcels that come.
 #[derive(Debug, Default)]
-pub(super) struct Coming(BTreeMap<Node, Begun>);
+pub(super) struct IncomingParcel(BTreeMap<Node, Begun>);
 
 #[derive(Debug)]
 struct Begun {
@@ -115,7 +115,7 @@ pub(super) struct Took {
     pub(super) whole: Option<Vec<u8>>,
 }
 
-impl Coming {
+impl IncomingParcel {
     /// Whether a parcel is on its way.
     pub(super) fn is_busy(&self, now: Instant) -> bool {
         self.0.values().any(|begun| now.duration_since(begun.at) <= STALE)
@@ -166,8 +166,8 @@ mod tests {
     /// Both ends, and the pieces between them.
     struct Road {
         now: Instant,
-        sending: Sending,
-        coming: Coming,
+        sending: OutgoingParcel,
+        coming: IncomingParcel,
         pieces: VecDeque<(u64, u32, u32, Vec<u8>)>,
         got: Vec<Vec<u8>>,
         most_on_the_way: usize,
@@ -175,7 +175,7 @@ mod tests {
 
     impl Road {
         fn new() -> Self {
-            let (sending, coming) = (Sending::default(), Coming::default());
+            let (sending, coming) = (OutgoingParcel::default(), IncomingParcel::default());
             Road { now: Instant::now(), sending, coming, pieces: VecDeque::new(), got: Vec::new(), most_on_the_way: 0 }
         }
 
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn few_parcels_are_held_at_once() {
-        let mut sending = Sending::default();
+        let mut sending = OutgoingParcel::default();
         let now = Instant::now();
         let mut begun = 0;
         for n in 0..10 {
@@ -275,7 +275,7 @@ mod tests {
         let full = vec![0; PIECE_BYTES + 1];
         let take = |index, count, bytes: usize| {
             let piece = Piece { parcel: 1, index, count, bytes: &full[..bytes] };
-            Coming::default().take(Instant::now(), &node("x"), piece)
+            IncomingParcel::default().take(Instant::now(), &node("x"), piece)
         };
         assert_eq!(take(1, 1, 5), Err(WireError::Kind));
         assert_eq!(take(0, 2, 5), Err(WireError::Kind), "not full, and not the last");

@@ -20,7 +20,7 @@ pub const NONE: u32 = u32::MAX;
 
 /// One presence.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct PresenceEntry {
     /// Its key and its meta.
     pub meta: Meta,
     /// The room's number of it, which does not change while it moves.
@@ -38,17 +38,17 @@ pub struct Entry {
 }
 
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<Entry>() <= 48);
+const _: () = assert!(size_of::<PresenceEntry>() <= 48);
 
-type Segment = Arc<Vec<Entry>>;
+type Segment = Arc<Vec<PresenceEntry>>;
 
 /// See the module's text.
 #[derive(Debug)]
 pub enum Entries {
     /// Of a room that never had more.
-    One(Option<Entry>),
+    One(Option<PresenceEntry>),
     /// Of any other small room.
-    Few(Vec<Entry>),
+    Few(Vec<PresenceEntry>),
     /// Of any other.
     Many {
         /// See the module's text.
@@ -60,7 +60,7 @@ pub enum Entries {
 
 // The others lie where an entry has its fields, and what tells them apart in a byte that has values to spare.
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<Entries>() == size_of::<Entry>());
+const _: () = assert!(size_of::<Entries>() == size_of::<PresenceEntry>());
 
 impl Entries {
     /// None.
@@ -78,7 +78,7 @@ impl Entries {
     }
 
     /// The one in that slot.
-    pub fn at(&self, slot: u32) -> &Entry {
+    pub fn at(&self, slot: u32) -> &PresenceEntry {
         match self {
             Entries::One(one) => &one.as_slice()[slot as usize],
             Entries::Few(few) => &few[slot as usize],
@@ -87,7 +87,7 @@ impl Entries {
     }
 
     /// The one in that slot, to be changed.
-    pub fn at_mut(&mut self, slot: u32) -> &mut Entry {
+    pub fn at_mut(&mut self, slot: u32) -> &mut PresenceEntry {
         match self {
             Entries::One(one) => &mut one.as_mut_slice()[slot as usize],
             Entries::Few(few) => &mut few[slot as usize],
@@ -96,7 +96,7 @@ impl Entries {
     }
 
     /// Puts one at the end. Its slot is the number of those that were there.
-    pub fn push(&mut self, entry: Entry) {
+    pub fn push(&mut self, entry: PresenceEntry) {
         match self {
             Entries::One(one) => match one.take() {
                 None => *one = Some(entry),
@@ -120,7 +120,7 @@ impl Entries {
     }
 
     /// Takes one out. The last one comes into its slot, unless it was the last.
-    pub fn swap_remove(&mut self, slot: u32) -> Entry {
+    pub fn swap_remove(&mut self, slot: u32) -> PresenceEntry {
         match self {
             Entries::One(one) => one.take().expect("there is an entry"),
             Entries::Few(few) => few.swap_remove(slot as usize),
@@ -147,7 +147,7 @@ impl Entries {
 }
 
 /// The segment as its only holder's.
-fn own(segment: &mut Segment) -> &mut Vec<Entry> {
+fn own(segment: &mut Segment) -> &mut Vec<PresenceEntry> {
     if Arc::get_mut(segment).is_none() {
         let mut copy = Vec::with_capacity(SEGMENT);
         copy.extend(segment.iter().cloned());
@@ -164,7 +164,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    fn of(few: &[Entry]) -> Self {
+    fn of(few: &[PresenceEntry]) -> Self {
         let segments = if few.is_empty() { Vec::new() } else { vec![Arc::new(few.to_vec())] };
         Snapshot { segments, len: few.len() }
     }
@@ -175,27 +175,27 @@ impl Snapshot {
     }
 
     /// The one in that slot.
-    pub fn at(&self, slot: u32) -> &Entry {
+    pub fn at(&self, slot: u32) -> &PresenceEntry {
         &self.segments[slot as usize / SEGMENT][slot as usize % SEGMENT]
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> + Clone {
+    pub fn iter(&self) -> impl Iterator<Item = &PresenceEntry> + Clone {
         self.segments.iter().flat_map(|segment| segment.iter())
     }
 
     /// The first of each key.
-    pub fn heads(&self) -> impl Iterator<Item = &Entry> + Clone {
+    pub fn heads(&self) -> impl Iterator<Item = &PresenceEntry> + Clone {
         self.iter().filter(|entry| entry.prev == NONE)
     }
 
     /// Those of one key, from its first on.
-    pub fn chain<'a>(&'a self, head: &'a Entry) -> impl Iterator<Item = &'a Entry> + Clone {
+    pub fn chain<'a>(&'a self, head: &'a PresenceEntry) -> impl Iterator<Item = &'a PresenceEntry> + Clone {
         std::iter::successors(Some(head), |entry| (entry.next != NONE).then(|| self.at(entry.next)))
     }
 
     /// Up to `max` of those in the slots below `end`, from above.
-    pub fn below(&self, end: usize, max: usize) -> impl Iterator<Item = &Entry> + Clone {
+    pub fn below(&self, end: usize, max: usize) -> impl Iterator<Item = &PresenceEntry> + Clone {
         let end = end.min(self.len);
         (end.saturating_sub(max)..end).rev().map(|slot| self.at(slot as u32))
     }

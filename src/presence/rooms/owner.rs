@@ -9,7 +9,7 @@
 //!
 //! Model: `loom-tests/tests/presence_owner.rs` (I1, I2).
 
-use super::room::{Room, State};
+use super::room::{Room, RoomState};
 use crate::sync::{Arc, Mutex, mutated};
 use hashbrown::HashTable;
 
@@ -90,7 +90,7 @@ impl Owned {
         room: &Arc<Room>,
         (key, hash): (&str, u32),
         metas_max: usize,
-        join: impl FnOnce(&mut State) -> u32,
+        join: impl FnOnce(&mut RoomState) -> u32,
     ) -> Result<Added, Gone> {
         let mut items = self.0.lock();
         if let Items::Ended = *items

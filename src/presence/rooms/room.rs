@@ -24,8 +24,8 @@
 //!   anybody: it will be looked at.
 //! - I2. A `Quiet` room has nothing fresh, nothing left and nobody waiting. A `Retired` one is empty as well, and stays
 //!   so: who finds it in the table makes a new one in its place.
-//! - I3. Each presence is in exactly one of these: in a diff, or fresh. `Entry::fresh` is its place in the index's
-//!   `fresh`; a small room has no index: it counts the fresh ones, and finds them by looking at all.
+//! - I3. Each presence is in exactly one of these: in a diff, or fresh. `PresenceEntry::fresh` is its place in the
+//!   index's `fresh`; a small room has no index: it counts the fresh ones, and finds them by looking at all.
 //! - I4. `next` and `prev` link the presences of one key; the index has the slot of each key's first.
 //!
 //! - I5. Who listens is asked under the lock, behind all changes of the epoch: who listened before one of them is
@@ -35,7 +35,7 @@
 //! `presence_retire.rs` (I2), `presence_heard.rs` (I5).
 
 use super::aligned::Aligned;
-use super::entries::{Entries, Entry, FEW, NONE, Snapshot};
+use super::entries::{Entries, FEW, NONE, PresenceEntry, Snapshot};
 use super::meta::{Meta, Metas, PhxRef};
 use super::signal::Shard;
 use crate::sync::{Arc, AtomicU32, Mutex, MutexGuard, OnceLock, Ordering, mutated, prefetch_line};
@@ -54,7 +54,7 @@ pub struct Room {
     /// Keys and presences. Written under the lock, read without: relaxed, since each says nothing of anything else.
     keys: AtomicU32,
     metas: AtomicU32,
-    state: Mutex<State>,
+    state: Mutex<RoomState>,
 }
 
 /// See the module's text.
@@ -68,7 +68,7 @@ enum Phase {
 
 /// What the lock guards.
 #[derive(Debug)]
-pub struct State {
+pub struct RoomState {
     entries: Entries,
     keys: u32,
     /// None while there are few.
@@ -214,7 +214,7 @@ impl Room {
     /// An empty, quiet room.
     pub fn new(name: &str, shard: Arc<Shard>) -> Self {
         let state =
-            State { entries: Entries::new(), keys: 0, index: None, aside: None, few_fresh: 0, phase: Phase::Quiet };
+            RoomState { entries: Entries::new(), keys: 0, index: None, aside: None, few_fresh: 0, phase: Phase::Quiet };
         let zero = || AtomicU32::new(0);
         Room { name: name.into(), shard, keys: zero(), metas: zero(), state: Mutex::new(state) }
     }
@@ -239,12 +239,12 @@ impl Room {
         self.metas.load(Ordering::Relaxed) as usize
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RoomState> {
         self.state.lock()
     }
 
     /// Changes the room, unless it is retired; then `None`.
-    pub fn change<R>(this: &Arc<Self>, change: impl FnOnce(&mut State) -> R) -> Option<R> {
+    pub fn change<R>(this: &Arc<Self>, change: impl FnOnce(&mut RoomState) -> R) -> Option<R> {
         let mut state = this.lock();
         if state.phase == Phase::Retired && !mutated!("room.join_retired") {
             return None;
@@ -265,7 +265,7 @@ impl Room {
     }
 
     /// Looks at the room.
-    pub fn look<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+    pub fn look<R>(&self, look: impl FnOnce(&RoomState) -> R) -> R {
         look(&self.lock())
     }
 
@@ -288,7 +288,7 @@ impl Room {
     }
 }
 
-impl State {
+impl RoomState {
     /// Whether the diffs so far add up to what is here, and nobody waits.
     fn is_sealed(&self) -> bool {
         self.aside.is_none()
@@ -326,7 +326,7 @@ impl State {
                 index.add_head(Head::of(hash, slot, &meta));
             }
         }
-        self.entries.push(Entry { meta, id, next, prev, fresh, hash, told_prev: false });
+        self.entries.push(PresenceEntry { meta, id, next, prev, fresh, hash, told_prev: false });
         if self.index.is_none() && self.entries.len() > FEW {
             self.index = Some(Box::new(Index::of(&mut self.entries)));
             self.few_fresh = 0;
@@ -432,7 +432,7 @@ impl State {
 
     /// Takes the one in `slot` out of its key's list and the index.
     fn unlink(&mut self, slot: u32) {
-        let Entry { next, prev, hash, .. } = *self.entries.at(slot);
+        let PresenceEntry { next, prev, hash, .. } = *self.entries.at(slot);
         if next != NONE {
             self.entries.at_mut(next).prev = prev;
         }
@@ -454,7 +454,7 @@ impl State {
 
     /// The last one has moved from slot `from` to slot `to`.
     fn moved(&mut self, from: u32, to: u32) {
-        let Entry { next, prev, hash, id, fresh, .. } = *self.entries.at(to);
+        let PresenceEntry { next, prev, hash, id, fresh, .. } = *self.entries.at(to);
         if next != NONE {
             self.entries.at_mut(next).prev = to;
         }

@@ -83,10 +83,10 @@ impl Shard {
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct Signal(Mutex<State>);
+pub struct Signal(Mutex<SignalState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct SignalState {
     /// A bit for each shard whose queue is to be looked at.
     due: u64,
     /// The sealer, while it sleeps.
@@ -118,7 +118,7 @@ pub struct Round {
 impl Signal {
     /// Nothing is to be done.
     pub fn new() -> Arc<Self> {
-        Arc::new(Signal(Mutex::new(State::default())))
+        Arc::new(Signal(Mutex::new(SignalState::default())))
     }
 
     fn raise(&self, shard: usize) {
