@@ -36,10 +36,9 @@ impl Default for Limits {
 }
 
 /// Sockets and channels on an engine. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Endpoint(pub(super) Arc<Inner>);
 
-#[derive(Debug)]
 pub(super) struct Inner {
     pub(super) pubsub: PubSub,
     pub(super) mounts: Vec<Arc<Mount>>,
@@ -230,5 +229,12 @@ impl Endpoint {
     /// Runs something on the pool of callbacks.
     pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
         self.0.pool.spawn(Box::new(job));
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mounts: Vec<&str> = self.0.mounts.iter().map(|mount| &*mount.path).collect();
+        f.debug_struct("Endpoint").field("node", &self.0.pubsub.node()).field("mounts", &mounts).finish_non_exhaustive()
     }
 }

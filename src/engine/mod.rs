@@ -25,7 +25,6 @@ use crate::sync::{Arc, Mutex, Weak, thread};
 use crate::topic::table::Table;
 
 /// What all handles of an engine share.
-#[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) topics: Table,
@@ -81,5 +80,16 @@ impl Owner {
         let owner = Arc::new(Owner { engine: engine.clone(), threads: Mutex::new(threads) });
         *engine.owner.lock() = Arc::downgrade(&owner);
         Ok(owner)
+    }
+}
+
+/// One short line: every handle holds the engine, and no handle is to print a million mailboxes.
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("node", &self.config.node)
+            .field("workers", &self.workers.len())
+            .field("topics", &self.topics.len())
+            .finish_non_exhaustive()
     }
 }

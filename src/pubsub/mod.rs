@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 /// In memory and at most once: a message that was accepted reaches the mailbox or the handler of every member, unless
 /// the engine is shut down with a deadline that passes first; what a full mailbox does is its subscriber's choice
 /// ([`Overflow`](crate::Overflow)). Nothing is kept for those who subscribe later.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PubSub {
     owner: Arc<Owner>,
 }
@@ -288,5 +288,15 @@ impl PubSub {
     /// Counters and depths, as of now.
     pub fn stats(&self) -> Stats {
         Stats::of(self.engine())
+    }
+}
+
+impl std::fmt::Debug for PubSub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PubSub")
+            .field("node", &self.node())
+            .field("workers", &self.workers())
+            .field("topics", &self.engine().topics.len())
+            .finish_non_exhaustive()
     }
 }

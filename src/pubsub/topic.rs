@@ -11,7 +11,6 @@ use crate::sync::Arc;
 use crate::topic::table::TopicEntry;
 
 /// A handle of a topic: broadcasts that look nothing up. It keeps the topic's entry, not the engine, alive.
-#[derive(Debug)]
 pub struct Topic {
     entry: Arc<TopicEntry>,
     engine: Arc<Engine>,
@@ -111,5 +110,14 @@ impl Drop for Topic {
         if self.entry.lifecycle.drop_handle() {
             self.engine.topics.remove(&self.entry);
         }
+    }
+}
+
+impl std::fmt::Debug for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Topic")
+            .field("name", &self.name())
+            .field("subscriptions", &self.subscriber_count())
+            .finish_non_exhaustive()
     }
 }

@@ -18,7 +18,7 @@ use std::any::Any;
 pub(super) const LOG_WAKE: usize = 4096;
 
 /// Subscribes and unsubscribes a subscriber. Cheap to clone; it keeps neither the subscriber nor the engine alive.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Control {
     engine: Arc<Engine>,
     id: SubscriberId,
@@ -200,5 +200,11 @@ impl Control {
         let state = guard.state();
         let shutdown = state.closed.then_some(CloseReason::Shutdown);
         state.close_reason(place, generation).or(shutdown)
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("id", &self.id).finish_non_exhaustive()
     }
 }

@@ -93,16 +93,13 @@ impl std::ops::DerefMut for Subscriber {
 /// Where a subscriber's messages wait for their reader. Dropping it ends the subscriber.
 ///
 /// It is a `Stream` of `Result<Message, Lagged>` too, on any executor; the stream ends when the subscriber is closed.
-#[derive(Debug)]
 pub struct Mailbox(MailboxKind);
 
-#[derive(Debug)]
 enum MailboxKind {
     Ring(Ring),
     Conflating(Box<Conflating>),
 }
 
-#[derive(Debug)]
 struct Conflating {
     queue: Arc<dyn KeyedQueue>,
     handler: HandlerSubscriber,
@@ -116,7 +113,6 @@ impl Drop for Conflating {
 }
 
 /// The reader of a ring.
-#[derive(Debug)]
 pub(super) struct Ring {
     control: Control,
     /// The position of the next message: where the last take ended.
@@ -127,7 +123,7 @@ pub(super) struct Ring {
     wide: Option<Arc<[AtomicU32]>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Held {
     lost: u64,
     messages: VecDeque<Message>,
@@ -538,5 +534,11 @@ impl Drop for Ring {
                 worker.wake_if_asleep();
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailbox").field("id", &self.id()).field("len", &self.len()).finish_non_exhaustive()
     }
 }

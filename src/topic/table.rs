@@ -11,7 +11,6 @@ use crate::protocol::topic_lifecycle::TopicLifecycle;
 use crate::sync::{Arc, Mutex};
 
 /// A topic. See [`topic_lifecycle`](crate::protocol::topic_lifecycle) for who keeps it alive.
-#[derive(Debug)]
 pub struct TopicEntry {
     name: Box<str>,
     /// Who uses it.
@@ -131,5 +130,11 @@ impl Table {
 impl Default for Table {
     fn default() -> Self {
         Table::new()
+    }
+}
+
+impl std::fmt::Debug for TopicEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TopicEntry").field("name", &self.name).field("number", &self.number).finish_non_exhaustive()
     }
 }

@@ -45,7 +45,6 @@ impl WorkerCounters {
 }
 
 /// Everything shared of one worker.
-#[derive(Debug)]
 pub struct Worker {
     /// Its number.
     pub index: usize,
@@ -102,5 +101,11 @@ impl Worker {
         if self.remote.wake_if_asleep() {
             self.wakes.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("index", &self.index).finish_non_exhaustive()
     }
 }
