@@ -7,6 +7,8 @@
 //! - `parked`: asleep when the message comes. Messages are 100 us apart, so that all are asleep again.
 //! - `spinning`: the worker looks for work all the time; or the reader calls `try_recv` all the time.
 //!
+//! - `paced`: one message a millisecond, default configuration: what a server pays that is not a benchmark.
+//!
 //! Where no thread but the two has anything to do, the publisher does not sleep between messages, but spins for 10 us.
 //!
 //! On a machine of two processors a spinning thread leaves one for all the others.
@@ -39,9 +41,12 @@ fn main() {
     tokio_to_one("one, tokio broadcast (peer), reader parked");
 
     let two = || PubSub::builder().workers(2);
-    to_many("last of 1,000, hop, 2 workers parked, reader parked", two());
-    to_many("last of 1,000, hop, 1 worker parked, reader parked", hop(one()));
-    to_many("last of 1,000, in place up to 1,000, 1 worker parked, reader parked", in_place(one()));
+    to_many("last of 1,000, hop, 2 workers parked, reader parked", two(), MANY, pause_asleep);
+    to_many("last of 1,000, hop, 1 worker parked, reader parked", hop(one()), MANY, pause_asleep);
+    to_many("last of 1,000, in place up to 1,000, 1 worker parked, reader parked", in_place(one()), MANY, pause_asleep);
+    for members in [1, 40, MANY] {
+        to_many(&format!("paced, 2 workers, last of {members}, reader parked"), two(), members, pause_paced);
+    }
 }
 
 fn messages() -> u64 {
@@ -120,6 +125,11 @@ fn pause_asleep() {
     std::thread::sleep(Duration::from_micros(100));
 }
 
+/// The pace of a server that sends a thousand messages a second: processors sleep deeper, and caches are others' by then.
+fn pause_paced() {
+    std::thread::sleep(Duration::from_millis(1));
+}
+
 /// Not a sleep, from which a processor wakes slowly, and with a cache that others have used.
 fn pause_awake() {
     common::spin(Duration::from_micros(10));
@@ -188,12 +198,12 @@ fn tokio_to_one(name: &str) {
     thread.join().unwrap();
 }
 
-/// One parked reader of a thousand mailboxes: until it has the message of the last.
-fn to_many(name: &str, builder: PubSubBuilder) {
+/// One parked reader of that many mailboxes: until it has the message of the last.
+fn to_many(name: &str, builder: PubSubBuilder, members: usize, pause: fn()) {
     if !is_wanted(name) {
         return;
     }
-    let mut engine = Engine::new(builder).with_mailboxes(MANY);
+    let mut engine = Engine::new(builder).with_mailboxes(members);
     let mut set = MailboxSet::new();
     for mailbox in engine.mailboxes.drain(..) {
         set.insert(mailbox);
@@ -204,7 +214,7 @@ fn to_many(name: &str, builder: PubSubBuilder) {
         std::thread::spawn(move || {
             for _ in 0..messages() {
                 let mut read = 0;
-                while read < MANY {
+                while read < members {
                     set.read(|_, event| match event {
                         SetEvent::Message(_) => read += 1,
                         other => panic!("{other:?}"),
@@ -214,7 +224,7 @@ fn to_many(name: &str, builder: PubSubBuilder) {
             }
         })
     };
-    exchange.publish(name, pause_asleep, || engine.broadcast());
+    exchange.publish(name, pause, || engine.broadcast());
     thread.join().unwrap();
     tell_dropped(&engine.pubsub);
 }
