@@ -65,7 +65,7 @@ pub(super) struct Cell {
     /// Who it is among the topic's subscribers, once it has joined.
     lane: OnceLock<SubscriberId>,
     /// Other topics that it subscribed to.
-    extra: Mutex<HashMap<Box<str>, HandlerSubscriber>>,
+    extra: Mutex<HashMap<Box<str>, HandlerSubscriber, crate::hash::Std>>,
     /// Its presences. They go when it has ended, after its last words.
     pub(super) owner: Owner,
 }
@@ -245,7 +245,7 @@ impl Cell {
             killed: AtomicBool::new(false),
             detached: AtomicBool::new(false),
             lane: OnceLock::new(),
-            extra: Mutex::new(HashMap::new()),
+            extra: Mutex::default(),
             owner: Owner::new(),
         })
     }

@@ -23,10 +23,10 @@ use super::guarded::{self, Guarded};
 use super::serializer::{EncodeError, Incoming, Reply, Serializer};
 use super::sockets::{Address, Command, JoinOutcome, Out, Transport};
 use super::{Close, Frame, Scalar};
+use crate::hash::Fast;
 use crate::sync::Arc;
 use crate::{HandlerSubscriber, Payload};
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -40,7 +40,7 @@ pub(super) struct Machine {
     serializer: Arc<dyn Serializer>,
     slot: usize,
     assigns: Guarded<Arc<dyn Any + Send + Sync>>,
-    channels: HashMap<Arc<str>, Entry, RandomState>,
+    channels: HashMap<Arc<str>, Entry, Fast>,
     /// Hashes of the topics whose channels have ended here, the latest at the end (I3).
     ended: VecDeque<u64>,
     _id: Option<HandlerSubscriber>,

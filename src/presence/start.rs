@@ -186,12 +186,19 @@ impl Builder {
             counters: Counters::default(),
         });
         let sealer = Sealer::new(shared.clone());
-        let thread = thread::Builder::new().name("fanfare-presence".to_owned()).spawn(move || sealer.run());
-        if let Err(error) = thread {
+        let spawn = || thread::Builder::new().name("fanfare-presence".to_owned()).spawn(move || sealer.run());
+        let started = if cfg!(fanfare_stepped) { Ok(()) } else { spawn().map(drop) };
+        if let Err(error) = started {
             shared.replication.iter().for_each(Replication::stop);
             return Err(BuildError::Spawn(error));
         }
-        Ok(Presence(Arc::new(Handle { shared })))
+        #[cfg(fanfare_stepped)]
+        let sealer = Mutex::new(Sealer::new(shared.clone()));
+        Ok(Presence(Arc::new(Handle {
+            shared,
+            #[cfg(fanfare_stepped)]
+            sealer,
+        })))
     }
 }
 
@@ -210,11 +217,26 @@ pub(super) struct Shared {
 /// What the handles have. Its drop ends the thread.
 pub(super) struct Handle {
     pub(super) shared: Arc<Shared>,
+    #[cfg(fanfare_stepped)]
+    sealer: Mutex<Sealer>,
+}
+
+#[cfg(fanfare_stepped)]
+impl Presence {
+    /// Does on the calling thread what the sealer would in a round for a flush: ends the epoch of each room, and tells
+    /// what it came to. No sealer has a thread here, so [`flush`](Self::flush) and [`shutdown`](Self::shutdown) wait
+    /// for ever.
+    #[doc(hidden)]
+    pub fn step(&self) {
+        self.0.sealer.lock().step(false);
+    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.signal.stop();
+        #[cfg(fanfare_stepped)]
+        self.sealer.lock().step(true);
     }
 }
 

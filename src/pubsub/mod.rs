@@ -6,6 +6,8 @@ mod error;
 mod publish;
 mod shutdown;
 mod stats;
+#[cfg(fanfare_stepped)]
+mod stepped;
 
 pub(crate) use config::Config;
 pub use config::{Builder, Idle, Wait};
@@ -96,7 +98,8 @@ impl PubSub {
             config,
         });
         let mut threads = Vec::new();
-        for index in 0..engine.workers.len() {
+        let threaded = if cfg!(fanfare_stepped) { 0 } else { engine.workers.len() };
+        for index in 0..threaded {
             match crate::worker::run::spawn(engine.clone(), index) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {

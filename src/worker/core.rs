@@ -21,13 +21,13 @@ use super::members::{Members, Place};
 use super::task::{self, Task};
 use super::{Broadcast, Counters, Item, Op, Worker};
 use crate::CloseReason;
+use crate::hash::Fast;
 use crate::message::Bias;
 use crate::pubsub::Shared;
 use crate::subscriber::handler::{Handlers, NewHandler};
 use crate::subscriber::notify::Notify;
 use crate::sync::Arc;
 use crate::topic::Entry;
-use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ pub struct Core {
     walker: Walker,
     /// Suspended walks, each of another topic.
     walks: VecDeque<Walk>,
-    busy: HashMap<u32, VecDeque<Deferred>, RandomState>,
+    busy: HashMap<u32, VecDeque<Deferred>, Fast>,
     parked: usize,
     /// When a publisher last delivered in place, to more than a few.
     in_place_at: Option<Instant>,
@@ -589,7 +589,7 @@ impl Core {
             _ => None,
         });
         let waiting = self.log.waiting().chain(guard.pending()).chain(deferred);
-        let waiting: HashSet<u32, RandomState> = waiting.filter_map(subscribed).collect();
+        let waiting: HashSet<u32, Fast> = waiting.filter_map(subscribed).collect();
         let (members, busy) = (&mut self.members, &self.busy);
         self.emptied.retain(|topic| {
             let number = topic.number();

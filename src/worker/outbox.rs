@@ -55,6 +55,12 @@ pub fn enter(engine: Arc<Shared>, worker: usize) {
     LOCAL.with(|local| *local.borrow_mut() = Some(Local { engine, worker, waiting: VecDeque::new(), ended: false }));
 }
 
+/// Makes the calling thread nobody's again.
+#[cfg(fanfare_stepped)]
+pub fn leave() {
+    LOCAL.take();
+}
+
 /// The worker of that engine whose thread this is.
 pub fn worker_of(engine: &Arc<Shared>) -> Option<usize> {
     LOCAL

@@ -101,7 +101,7 @@ impl Op {
 #[derive(Debug, Default)]
 pub struct Places {
     kinds: Vec<Kind>,
-    handlers: HashMap<TypeId, u16>,
+    handlers: HashMap<TypeId, u16, crate::hash::Std>,
     /// The worker is ending: no one subscribes any more.
     pub closed: bool,
     /// The worker has ended: it looks at nothing any more.

@@ -56,8 +56,26 @@ fn run(engine: &Arc<Shared>, index: usize, ready: &SyncSender<io::Result<()>>) {
     }
     outbox::enter(engine.clone(), index);
     let _ = ready.send(Ok(()));
-    let room = Waker::from(std::sync::Arc::new(WakeWorker { engine: engine.clone(), index }));
-    Run { engine, me, sleeper, afterwards: Afterwards::default(), completed: 0, room }.run();
+    Run::new(engine, index, sleeper).run();
+}
+
+/// Does on the calling thread what the worker would on its own: until nothing is left, or until the end of the engine,
+/// which is closing then. Returns whether there was anything to do.
+#[cfg(fanfare_stepped)]
+pub(crate) fn step(engine: &Arc<Shared>, index: usize, to_the_end: bool) -> bool {
+    outbox::enter(engine.clone(), index);
+    let mut run = Run::new(engine, index, Box::new(ParkSleeper::new()));
+    let mut worked = false;
+    if to_the_end {
+        run.run();
+    } else {
+        while run.round().worked {
+            worked = true;
+        }
+        assert_eq!(run.completed, 0, "an outbox that waits for another worker is not kept from step to step");
+    }
+    outbox::leave();
+    worked
 }
 
 /// Wakes a worker as a publisher would: for when an inbox that its outbox waits for has room.
@@ -73,6 +91,15 @@ impl Wake for WakeWorker {
     }
 }
 
+/// What one round of a worker came to.
+struct Round {
+    worked: bool,
+    /// How far the log is applied.
+    applied: u64,
+    /// Nothing waits in the outbox.
+    flushed: bool,
+}
+
 struct Run<'a> {
     engine: &'a Arc<Shared>,
     me: &'a Worker,
@@ -83,18 +110,16 @@ struct Run<'a> {
     room: Waker,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(engine: &'a Arc<Shared>, index: usize, sleeper: Box<dyn Sleeper>) -> Self {
+        let room = Waker::from(std::sync::Arc::new(WakeWorker { engine: engine.clone(), index }));
+        let me = &engine.workers[index];
+        Run { engine, me, sleeper, afterwards: Afterwards::default(), completed: 0, room }
+    }
+
     fn run(mut self) {
         loop {
-            let (worked, applied) = self.work();
-            let flushed = outbox::flush();
-            if flushed && self.completed > 0 {
-                // All that the work published has been pushed (`gate`, I2).
-                self.me.lane.inbox.count_completed(std::mem::take(&mut self.completed));
-            }
-            if worked {
-                self.me.lane.room.open().into_iter().for_each(wake_caught);
-            }
+            let Round { worked, applied, flushed } = self.round();
             match self.engine.gate.phase() {
                 gate::CLOSED => break,
                 gate::CLOSING => self.engine.try_finish(),
@@ -107,6 +132,20 @@ impl Run<'_> {
         }
         self.sleeper.end();
         self.end();
+    }
+
+    /// A bounded piece of work, and what follows from it.
+    fn round(&mut self) -> Round {
+        let (worked, applied) = self.work();
+        let flushed = outbox::flush();
+        if flushed && self.completed > 0 {
+            // All that the work published has been pushed (`gate`, I2).
+            self.me.lane.inbox.count_completed(std::mem::take(&mut self.completed));
+        }
+        if worked {
+            self.me.lane.room.open().into_iter().for_each(wake_caught);
+        }
+        Round { worked, applied, flushed }
     }
 
     /// A bounded piece of work under the baton, and what it leaves to do without.
