@@ -125,7 +125,8 @@ fn pause_asleep() {
     std::thread::sleep(Duration::from_micros(100));
 }
 
-/// The pace of a server that sends a thousand messages a second: processors sleep deeper, and caches are others' by then.
+/// The pace of a server that sends a thousand messages a second: processors sleep deeper, and the caches are others'
+/// by then.
 fn pause_paced() {
     std::thread::sleep(Duration::from_millis(1));
 }

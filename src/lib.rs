@@ -54,6 +54,7 @@
     allow(clippy::new_without_default, clippy::len_without_is_empty, reason = "public for the models only")
 )]
 
+mod hash;
 pub mod presence;
 mod protocol;
 mod sync;

@@ -69,13 +69,13 @@ impl Hasher for Ready {
 /// Hashed with a seed of this process: names may come from an attacker.
 pub struct Names<T> {
     all: HashMap<ByName<T>, (), BuildHasherDefault<Ready>>,
-    seed: foldhash::quality::RandomState,
+    seed: crate::hash::Quality,
 }
 
 impl<T: AsRef<str>> Names<T> {
     /// None.
     pub fn new() -> Self {
-        Names { all: HashMap::default(), seed: foldhash::quality::RandomState::default() }
+        Names { all: HashMap::default(), seed: crate::hash::Quality::default() }
     }
 
     fn sought<'a>(&self, name: &'a str) -> Sought<'a> {

@@ -69,7 +69,7 @@ pub(super) struct Actor {
     /// Who it is among the topic's subscribers, once it has joined.
     subscription: OnceLock<SubscriberId>,
     /// Other topics that it subscribed to.
-    extra: Mutex<HashMap<Box<str>, HandlerSubscriber>>,
+    extra: Mutex<HashMap<Box<str>, HandlerSubscriber, crate::hash::Std>>,
     /// Its presences. They go when it has ended, after its last words.
     pub(super) owner: Owner,
 }
@@ -193,7 +193,7 @@ impl Actor {
             killed: AtomicBool::new(false),
             detached: AtomicBool::new(false),
             subscription: OnceLock::new(),
-            extra: Mutex::new(HashMap::new()),
+            extra: Mutex::default(),
             owner: Owner::new(),
         })
     }

@@ -25,11 +25,11 @@ use super::outcome::empty;
 use super::serializer::{EncodeError, Incoming, Reply, Serializer};
 use super::transport::{Out, Transport};
 use super::{Close, Frame, Scalar};
+use crate::hash::Fast;
 use crate::message::payload::Payload;
 use crate::subscriber::handler::HandlerSubscriber;
 use crate::sync::Arc;
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -43,7 +43,7 @@ pub(super) struct Connection {
     serializer: Arc<dyn Serializer>,
     slot: usize,
     assigns: Guarded<Arc<dyn Any + Send + Sync>>,
-    channels: HashMap<Arc<str>, ChannelEntry, RandomState>,
+    channels: HashMap<Arc<str>, ChannelEntry, Fast>,
     /// Hashes of the topics whose channels have ended here, the latest at the end (I3).
     ended: VecDeque<u64>,
     _id: Option<HandlerSubscriber>,

@@ -14,7 +14,7 @@ pub(crate) struct Ending {
 #[derive(Debug)]
 pub(super) struct EndingState {
     pub(super) deadline: Option<Instant>,
-    ended: usize,
+    pub(super) ended: usize,
     waiting: Vec<Waker>,
 }
 

@@ -13,6 +13,8 @@ pub mod publish;
 pub mod run;
 pub mod shutdown;
 pub mod stats;
+#[cfg(fanfare_stepped)]
+pub mod stepped;
 pub mod worker;
 
 use self::config::Config;
@@ -63,7 +65,8 @@ impl Owner {
             config,
         });
         let mut threads = Vec::new();
-        for index in 0..engine.workers.len() {
+        let threaded = if cfg!(fanfare_stepped) { 0 } else { engine.workers.len() };
+        for index in 0..threaded {
             match run::spawn(engine.clone(), index) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {

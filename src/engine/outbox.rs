@@ -56,6 +56,12 @@ pub fn enter(engine: Arc<Engine>, worker: usize) {
     LOCAL.with(|local| *local.borrow_mut() = Some(Local { engine, worker, waiting: VecDeque::new(), ended: false }));
 }
 
+/// Makes the calling thread nobody's again.
+#[cfg(fanfare_stepped)]
+pub fn leave() {
+    LOCAL.take();
+}
+
 /// The worker of that engine whose thread this is.
 pub fn worker_of(engine: &Arc<Engine>) -> Option<usize> {
     LOCAL

@@ -56,8 +56,26 @@ fn run(engine: &Arc<Engine>, index: usize, ready: &SyncSender<io::Result<()>>) {
     }
     outbox::enter(engine.clone(), index);
     let _ = ready.send(Ok(()));
-    let room_waker = Waker::from(std::sync::Arc::new(WakeWorker { engine: engine.clone(), index }));
-    WorkerThread { engine, me, sleeper, afterwards: Afterwards::default(), completed: 0, room_waker }.run();
+    WorkerThread::new(engine, index, sleeper).run();
+}
+
+/// Does on the calling thread what the worker would on its own: until nothing is left, or until the end of the engine,
+/// which is closing then. Returns whether there was anything to do.
+#[cfg(fanfare_stepped)]
+pub(crate) fn step(engine: &Arc<Engine>, index: usize, to_the_end: bool) -> bool {
+    outbox::enter(engine.clone(), index);
+    let mut thread = WorkerThread::new(engine, index, Box::new(ParkSleeper::new()));
+    let mut worked = false;
+    if to_the_end {
+        thread.run();
+    } else {
+        while thread.round().worked {
+            worked = true;
+        }
+        assert_eq!(thread.completed, 0, "an outbox that waits for another worker is not kept from step to step");
+    }
+    outbox::leave();
+    worked
 }
 
 /// Wakes a worker as a publisher would: for when an inbox that its outbox waits for has room.
@@ -73,6 +91,15 @@ impl Wake for WakeWorker {
     }
 }
 
+/// What one round of a worker came to.
+struct Round {
+    worked: bool,
+    /// How far the control log is applied.
+    applied: u64,
+    /// Nothing waits in the outbox.
+    flushed: bool,
+}
+
 struct WorkerThread<'a> {
     engine: &'a Arc<Engine>,
     me: &'a Worker,
@@ -83,18 +110,16 @@ struct WorkerThread<'a> {
     room_waker: Waker,
 }
 
-impl WorkerThread<'_> {
+impl<'a> WorkerThread<'a> {
+    fn new(engine: &'a Arc<Engine>, index: usize, sleeper: Box<dyn Sleeper>) -> Self {
+        let room_waker = Waker::from(std::sync::Arc::new(WakeWorker { engine: engine.clone(), index }));
+        let me = &engine.workers[index];
+        WorkerThread { engine, me, sleeper, afterwards: Afterwards::default(), completed: 0, room_waker }
+    }
+
     fn run(mut self) {
         loop {
-            let (worked, applied) = self.work();
-            let flushed = outbox::flush();
-            if flushed && self.completed > 0 {
-                // All that the work published has been pushed (`gate`, I2).
-                self.me.remote.inbox.count_completed(std::mem::take(&mut self.completed));
-            }
-            if worked {
-                self.me.remote.waiters.open().into_iter().for_each(wake_caught);
-            }
+            let Round { worked, applied, flushed } = self.round();
             match self.engine.gate.phase() {
                 gate::CLOSED => break,
                 gate::CLOSING => self.engine.try_finish(),
@@ -107,6 +132,20 @@ impl WorkerThread<'_> {
         }
         self.sleeper.end();
         self.end();
+    }
+
+    /// A bounded piece of work, and what follows from it.
+    fn round(&mut self) -> Round {
+        let (worked, applied) = self.work();
+        let flushed = outbox::flush();
+        if flushed && self.completed > 0 {
+            // All that the work published has been pushed (`gate`, I2).
+            self.me.remote.inbox.count_completed(std::mem::take(&mut self.completed));
+        }
+        if worked {
+            self.me.remote.waiters.open().into_iter().for_each(wake_caught);
+        }
+        Round { worked, applied, flushed }
     }
 
     /// A bounded piece of work under the baton, and what it leaves to do without.

@@ -61,6 +61,11 @@ impl Owner {
             return None;
         }
         let workers = engine.workers.len();
+        #[cfg(fanfare_stepped)]
+        {
+            let ended = engine.ending.state.lock().ended;
+            super::stepped::end(engine, ended);
+        }
         let mut running = engine.ending.wait(workers, deadline);
         if running > 0 {
             // Late: workers that idle would find out, one that is in a callback may be the last to look.

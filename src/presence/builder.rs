@@ -157,11 +157,18 @@ impl Builder {
             counters: PresenceCounters::default(),
         });
         let sealer = Sealer::new(shared.clone());
-        let thread = thread::Builder::new().name("fanfare-sealer".to_owned()).spawn(move || sealer.run());
-        if let Err(error) = thread {
+        let spawn = || thread::Builder::new().name("fanfare-sealer".to_owned()).spawn(move || sealer.run());
+        let started = if cfg!(fanfare_stepped) { Ok(()) } else { spawn().map(drop) };
+        if let Err(error) = started {
             shared.replication.iter().for_each(Replication::stop);
             return Err(BuildError::Spawn(error));
         }
-        Ok(Presence(Arc::new(Handle { shared })))
+        #[cfg(fanfare_stepped)]
+        let sealer = Mutex::new(Sealer::new(shared.clone()));
+        Ok(Presence(Arc::new(Handle {
+            shared,
+            #[cfg(fanfare_stepped)]
+            sealer,
+        })))
     }
 }

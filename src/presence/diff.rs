@@ -38,7 +38,7 @@ impl From<(Meta, Metas)> for Present {
 /// Groups by key, in the order in which keys first come.
 fn grouped<'a>(metas: impl Iterator<Item = &'a Meta>) -> Vec<Present> {
     let mut all: Vec<Present> = Vec::with_capacity(metas.size_hint().0);
-    let mut places = HashMap::<&str, usize, foldhash::quality::RandomState>::default();
+    let mut places = HashMap::<&str, usize, crate::hash::Quality>::default();
     for meta in metas {
         let place = *places.entry(meta.key()).or_insert(all.len());
         match all.get_mut(place) {
@@ -163,7 +163,7 @@ pub struct Fetched {
 impl Batch {
     /// Of each key of some sides of a diff, once.
     pub(super) fn of<'a>(all: impl Iterator<Item = &'a Present>) -> Self {
-        let mut places = HashMap::<&str, usize, foldhash::quality::RandomState>::default();
+        let mut places = HashMap::<&str, usize, crate::hash::Quality>::default();
         let mut batch: Vec<Fetched> = Vec::new();
         for present in all {
             let place = *places.entry(present.key()).or_insert(batch.len());
@@ -202,7 +202,7 @@ impl Batch {
 
     /// Puts what was fetched beside the metas.
     pub(super) fn apply<'a>(self, all: impl Iterator<Item = &'a mut Present>) {
-        let mut extras = HashMap::<String, Box<str>, foldhash::quality::RandomState>::default();
+        let mut extras = HashMap::<String, Box<str>, crate::hash::Quality>::default();
         for Fetched { present, mut extra } in self.all {
             extra.remove("metas");
             if let Ok(json) = serde_json::to_string(&extra)

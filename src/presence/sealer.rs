@@ -15,7 +15,7 @@ use super::replication::Replication;
 use super::rooms::aligned::Aligned;
 use super::rooms::meta::{Meta, Metas};
 use super::rooms::room::{Epoch, Room, Scope, Sealing, Waiter, Wanted};
-use super::rooms::signal::{KEPT, SHARDS};
+use super::rooms::signal::{KEPT, Round, SHARDS};
 use super::shared::PresenceShared;
 use crate::message::attachment::ForClients;
 use crate::pool::Pool;
@@ -70,15 +70,7 @@ impl Sealer {
         let mut last_end = None;
         loop {
             let round = signal.wait(&parker, self.cooling.front().map(|(until, _)| *until));
-            let everything = round.flush.is_some() || round.stop;
-            let shards = if everything { u64::MAX } else { round.due };
-            // These first: what is sealed now has nothing more to tell in this round.
-            self.cooled(everything);
-            for shard in (0..SHARDS).filter(|shard| shards & 1 << shard != 0) {
-                let shard = self.shared.table.shard(shard);
-                if round.stop { shard.close(&mut self.due) } else { shard.take(&mut self.due) }
-            }
-            self.due();
+            self.seal_round(round);
             if round.flush.is_some()
                 && let Some(hook_queues) = &self.hook_queues
             {
@@ -103,6 +95,25 @@ impl Sealer {
             }
         }
         signal.end();
+    }
+
+    /// For who has the presence, which has no thread: a round as for a flush, or the last one.
+    #[cfg(fanfare_stepped)]
+    pub(super) fn step(&mut self, stop: bool) {
+        self.seal_round(Round { due: u64::MAX, flush: Some(0), stop });
+    }
+
+    /// Seals what a round is for.
+    fn seal_round(&mut self, round: Round) {
+        let everything = round.flush.is_some() || round.stop;
+        let shards = if everything { u64::MAX } else { round.due };
+        // These first: what is sealed now has nothing more to tell in this round.
+        self.cooled(everything);
+        for shard in (0..SHARDS).filter(|shard| shards & 1 << shard != 0) {
+            let shard = self.shared.table.shard(shard);
+            if round.stop { shard.close(&mut self.due) } else { shard.take(&mut self.due) }
+        }
+        self.due();
     }
 
     /// Seals the rooms that are due.

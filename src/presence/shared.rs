@@ -57,11 +57,26 @@ pub(super) struct PresenceShared {
 /// What the handles have. Its drop ends the thread.
 pub(super) struct Handle {
     pub(super) shared: Arc<PresenceShared>,
+    #[cfg(fanfare_stepped)]
+    pub(super) sealer: Mutex<super::sealer::Sealer>,
+}
+
+#[cfg(fanfare_stepped)]
+impl super::Presence {
+    /// Does on the calling thread what the sealer would in a round for a flush: ends the epoch of each room, and tells
+    /// what it came to. No sealer has a thread here, so [`flush`](Self::flush) and [`shutdown`](Self::shutdown) wait
+    /// for ever.
+    #[doc(hidden)]
+    pub fn step(&self) {
+        self.0.sealer.lock().step(false);
+    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.signal.stop();
+        #[cfg(fanfare_stepped)]
+        self.sealer.lock().step(true);
     }
 }
 

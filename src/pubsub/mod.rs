@@ -285,6 +285,13 @@ impl PubSub {
         self.owner.shut_down(deadline).ok_or(BroadcastError::OnWorker)
     }
 
+    /// Lets each worker work on the calling thread, until none has anything left to do.
+    #[doc(hidden)]
+    #[cfg(fanfare_stepped)]
+    pub fn step(&self) {
+        crate::engine::stepped::step(self.engine());
+    }
+
     /// Counters and depths, as of now.
     pub fn stats(&self) -> Stats {
         Stats::of(self.engine())

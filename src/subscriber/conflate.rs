@@ -45,7 +45,7 @@ struct Inner<K> {
     unread: VecDeque<(K, Message)>,
     first: u64,
     /// The number of each unread key.
-    numbers: HashMap<K, u64>,
+    numbers: HashMap<K, u64, crate::hash::Std>,
     capacity: usize,
     lost: u64,
     conflated: u64,
@@ -70,7 +70,7 @@ where
     let inner = Inner {
         unread: VecDeque::new(),
         first: 0,
-        numbers: HashMap::new(),
+        numbers: HashMap::default(),
         capacity,
         lost: 0,
         conflated: 0,

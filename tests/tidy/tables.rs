@@ -5,6 +5,7 @@
 pub(crate) const LAYERS: &[&str] = &[
     "sync",
     "protocol",
+    "hash",
     "names",
     "pool",
     "topic",
@@ -46,6 +47,7 @@ pub(crate) const CYCLES: &[&[&str]] = &[
         "src/engine/outbox.rs",
         "src/engine/run.rs",
         "src/engine/shutdown.rs",
+        "src/engine/stepped.rs",
         "src/engine/worker/core.rs",
         "src/engine/worker/handlers.rs",
         "src/engine/worker/item.rs",

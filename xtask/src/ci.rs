@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::shell::{Failure, Outcome};
-use crate::{bench, conformance, fuzz, lint, load, loom, packages, requirements, simulate, testing};
+use crate::{bench, conformance, fuzz, lint, load, loom, packages, perf, requirements, simulate, testing};
 
 struct Stage {
     name: &'static str,
@@ -12,7 +12,7 @@ struct Stage {
     run: fn() -> Outcome,
 }
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     Stage { name: "lint and docs", budget_minutes: 4, run: lint::run },
     Stage {
         name: "loom and mutants",
@@ -23,6 +23,7 @@ const STAGES: [Stage; 7] = [
     Stage { name: "conformance", budget_minutes: 3, run: || conformance::run(&[]) },
     Stage { name: "load, quick", budget_minutes: 1, run: load::quick },
     Stage { name: "simulation", budget_minutes: 2, run: || simulate::run(&simulate::Options::default()) },
+    Stage { name: "instructions", budget_minutes: 5, run: || perf::run(&perf::Options::Compare) },
     Stage { name: "benches, smoke", budget_minutes: 2, run: bench::smoke },
 ];
 const TESTS_BUDGET_MINUTES: u64 = 8;
@@ -37,8 +38,14 @@ struct Row {
 
 /// Runs all stages, also after one has failed, and fails if any has.
 pub(crate) fn run() -> Outcome {
-    let all =
-        [requirements::LINT, requirements::LOOM, requirements::FUZZ, requirements::CONFORMANCE, requirements::TEST];
+    let all = [
+        requirements::LINT,
+        requirements::LOOM,
+        requirements::FUZZ,
+        requirements::CONFORMANCE,
+        requirements::PERF,
+        requirements::TEST,
+    ];
     for needed in all {
         requirements::install(needed)?;
     }

@@ -12,6 +12,7 @@ mod loom;
 mod model;
 mod msrv;
 mod packages;
+mod perf;
 mod requirements;
 mod shell;
 mod simulate;
@@ -53,6 +54,9 @@ Commands:
                                  nodes end and begin again, links are cut, the server is killed. Every ten seconds all
                                  heals, and all must see the same. Not part of ci, which runs four seconds of it.
   lint                           Formatting, clippy in every configuration, rustdoc and msrv.
+  perf [--write REASON]          Count the instructions of the hot paths under callgrind; fails where one is more than
+                                 3 % off benches/instructions.toml. --write takes the figures anew, for a REASON that
+                                 the file keeps.
   bench-smoke                    Run each benchmark once, small, to see that it works. Measures nothing.
   msrv                           Check the minimum supported Rust version: that all places state the same one, and,
                                  when that toolchain is installed, that the workspace builds with it.
@@ -112,6 +116,11 @@ fn dispatch(arguments: &[String]) -> Outcome {
             nothing_more()?;
             requirements::install(requirements::LINT)?;
             lint::run()
+        }
+        "perf" => {
+            let options = perf::Options::parse(rest)?;
+            requirements::install(requirements::PERF)?;
+            perf::run(&options)
         }
         "bench-smoke" => {
             nothing_more()?;

@@ -84,10 +84,19 @@ const NATS: Requirement = Requirement {
     install: &[&["apt-get", "update"], &["apt-get", "install", "-y", "--no-install-recommends", "nats-server"]],
 };
 
+/// Counts instructions.
+const VALGRIND: Requirement = Requirement {
+    what: "valgrind",
+    detect: &["valgrind", "--version"],
+    install: &[&["apt-get", "update"], &["apt-get", "install", "-y", "--no-install-recommends", "valgrind"]],
+};
+
 /// Needed by `test`; besides the packages of [`crate::packages`].
 pub(crate) const TEST: &[Requirement] = &[NODE, NPM, CHROMIUM, NATS];
 /// Needed by `soak`.
 pub(crate) const SOAK: &[Requirement] = &[NATS];
+/// Needed by `perf`, which sees to the toolchain itself: the file of figures names it.
+pub(crate) const PERF: &[Requirement] = &[VALGRIND];
 /// Needed by `conformance`.
 pub(crate) const CONFORMANCE: &[Requirement] = &[PYTHON];
 /// Needed by `loom`.

@@ -23,12 +23,12 @@ use super::task::{self, Task};
 use super::walk::{Afterwards, Deliver, Tally, Walker, Wide, ask_for_lines, hand_over};
 use crate::engine::Engine;
 use crate::engine::contract::CloseReason;
+use crate::hash::Fast;
 use crate::message::body::Bias;
 use crate::protocol::control_log::ControlLogReader;
 use crate::protocol::notify::Notify;
 use crate::sync::Arc;
 use crate::topic::table::TopicEntry;
-use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ pub struct Core {
     walker: Walker,
     /// Suspended walks, each of another topic.
     walks: VecDeque<Walk>,
-    busy: HashMap<u32, VecDeque<Deferred>, RandomState>,
+    busy: HashMap<u32, VecDeque<Deferred>, Fast>,
     parked: usize,
     /// When a publisher last delivered in place, to more than a few.
     in_place_at: Option<Instant>,
@@ -590,7 +590,7 @@ impl Core {
             _ => None,
         });
         let waiting = self.control_log.waiting().chain(guard.pending()).chain(deferred);
-        let waiting: HashSet<u32, RandomState> = waiting.filter_map(subscribed).collect();
+        let waiting: HashSet<u32, Fast> = waiting.filter_map(subscribed).collect();
         let (members, busy) = (&mut self.members, &self.busy);
         self.emptied.retain(|topic| {
             let number = topic.number();

@@ -18,7 +18,7 @@ pub struct SubscriberId {
 #[derive(Debug, Default)]
 pub struct Places {
     kinds: Vec<KindPlaces>,
-    handlers: HashMap<TypeId, u16>,
+    handlers: HashMap<TypeId, u16, crate::hash::Std>,
     /// The worker is ending: no one subscribes any more.
     pub closed: bool,
     /// The worker has ended: it looks at nothing any more.

@@ -29,7 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 /// The slots of mailboxes larger than their line, by place.
-pub type Wide = HashMap<u32, Arc<[AtomicU32]>, foldhash::fast::RandomState>;
+pub type Wide = HashMap<u32, Arc<[AtomicU32]>, crate::hash::Fast>;
 
 /// Mailboxes in a batch.
 const BATCH: usize = 32;

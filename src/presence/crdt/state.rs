@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 pub struct State<E: Element> {
     own: Node,
     /// The dots of our own elements.
-    dots: HashMap<E::Id, u64, foldhash::quality::RandomState>,
+    dots: HashMap<E::Id, u64, crate::hash::Quality>,
     /// With ourselves, who are never shown: what is ours need not be told to us.
     known: BTreeMap<Node, Known<E>>,
     /// Leaves that are kept of each node.

@@ -134,7 +134,7 @@ struct Gossiper {
     link: Arc<Link>,
     table: Arc<Table>,
     /// Where presences of other nodes are (I2).
-    remote: HashMap<PhxRef, (Arc<Room>, u32), foldhash::quality::RandomState>,
+    remote: HashMap<PhxRef, (Arc<Room>, u32), crate::hash::Quality>,
     begin: Instant,
     period: Duration,
     goodbye: bool,

@@ -590,7 +590,7 @@ fn spread(hash: u32) -> u64 {
 
 /// The hash of a key. With a seed of this process: keys may come from an attacker.
 pub fn hash_of(key: &str) -> u32 {
-    static SEED: OnceLock<foldhash::quality::RandomState> = OnceLock::new();
-    let hash = SEED.get_or_init(foldhash::quality::RandomState::default).hash_one(key);
+    static SEED: OnceLock<crate::hash::Quality> = OnceLock::new();
+    let hash = SEED.get_or_init(crate::hash::Quality::default).hash_one(key);
     (hash ^ hash >> 32) as u32
 }
