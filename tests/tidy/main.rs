@@ -22,7 +22,8 @@ use rules::Breaches;
 use source::Source;
 
 /// Where the rules that concern all Rust code apply.
-const FOLDERS: [&str; 9] = ["src", "cli", "benches", "tests", "fuzz", "load", "loom-tests", "xtask", "examples"];
+const FOLDERS: [&str; 10] =
+    ["src", "cli", "benches", "tests", "fuzz", "load", "loom-tests", "perf", "xtask", "examples"];
 
 /// Folders inside these that hold nothing written by hand.
 const NOT_SOURCE: [&str; 5] = ["target", "corpus", "artifacts", "coverage", "node_modules"];

@@ -86,11 +86,23 @@ pub(crate) const CYCLES: &[&[&str]] = &[
 ];
 
 /// Folders of the repository: a word in backticks that begins with one of them and `/` is a path.
-pub(crate) const TOP_FOLDERS: &[&str] =
-    &["src", "docs", "tests", "benches", "fuzz", "loom-tests", "load", "xtask", "cli", "examples", "conformance"];
+pub(crate) const TOP_FOLDERS: &[&str] = &[
+    "src",
+    "docs",
+    "tests",
+    "benches",
+    "fuzz",
+    "loom-tests",
+    "load",
+    "perf",
+    "xtask",
+    "cli",
+    "examples",
+    "conformance",
+];
 
 /// What a published package leaves out.
-pub(crate) const NOT_PUBLISHED: &[&str] = &[".ci", "xtask", "fuzz", "load", "loom-tests", "conformance"];
+pub(crate) const NOT_PUBLISHED: &[&str] = &[".ci", "cli", "xtask", "fuzz", "load", "loom-tests", "perf", "conformance"];
 
 /// Folders that commands make, and files of others: a path with one of these in it need not be there.
 pub(crate) const ELSEWHERE: &[&str] = &["target", "corpus", "artifacts", "coverage", "node_modules", "phoenix.mjs"];

@@ -23,7 +23,7 @@ const STAGES: [Stage; 8] = [
     Stage { name: "conformance", budget_minutes: 3, run: || conformance::run(&[]) },
     Stage { name: "load, quick", budget_minutes: 1, run: load::quick },
     Stage { name: "simulation", budget_minutes: 2, run: || simulate::run(&simulate::Options::default()) },
-    Stage { name: "instructions", budget_minutes: 5, run: || perf::run(&perf::Options::Compare) },
+    Stage { name: "instructions", budget_minutes: 3, run: || perf::run(&perf::Options::Compare) },
     Stage { name: "benches, smoke", budget_minutes: 2, run: bench::smoke },
 ];
 const TESTS_BUDGET_MINUTES: u64 = 8;

@@ -17,8 +17,8 @@ pub(crate) fn run() -> Outcome {
     models.env("RUSTFLAGS", rustflags("--cfg fanfare_loom")).arg("--target-dir").arg(target_dir("loom"));
     run_command(models.args(["--", "-D", "warnings"]))?;
     // The program that `perf` measures is empty without its cfg, and the engine has no threads under it.
-    let mut stepped = cargo(["clippy", "--package=fanfare", "--no-default-features", "--features=server"]);
-    stepped.args(["--lib", "--bench=instructions"]).env("RUSTFLAGS", rustflags("--cfg fanfare_stepped"));
+    let mut stepped = cargo(["clippy", "--package=fanfare-perf", "--package=fanfare", "--no-default-features"]);
+    stepped.args(["--lib", "--bins"]).env("RUSTFLAGS", rustflags("--cfg fanfare_stepped"));
     run_command(stepped.arg("--target-dir").arg(target_dir("stepped")).args(["--", "-D", "warnings"]))?;
     documentation(&[])?;
     documentation(&["--document-private-items"])?;

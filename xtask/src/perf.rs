@@ -1,6 +1,6 @@
 //! `cargo xtask perf`: counts the instructions of the hot paths, and compares them with `benches/instructions.toml`.
 //!
-//! `benches/instructions.rs` is the measured program: one row a process, one thread, fixed hash seeds, under callgrind.
+//! the package `perf` is the measured program: one row a process, one thread, fixed hash seeds, under callgrind.
 //! Unlike a time, such a figure does not depend on what else the machine does. It depends on the compiler, which the
 //! file therefore names, and a little on the C library and on what instructions the processor has.
 
@@ -77,7 +77,7 @@ impl Figures {
     fn text(&self) -> String {
         let Figures { rustc, reason, rows } = self;
         let head = "\
-# Instructions for one operation of each hot path, as benches/instructions.rs measures it. Written by
+# Instructions for one operation of each hot path, as the package `perf` measures it. Written by
 # `cargo xtask perf --write REASON`, never by hand; docs/benchmarks.md says more.
 ";
         let rows: String = rows.iter().map(|(name, figure)| format!("{name} = {figure:.1}\n")).collect();
@@ -153,8 +153,7 @@ fn build(rustc: &str) -> Outcome<PathBuf> {
         }
     }
     let mut build = Command::new("rustup");
-    build.current_dir(root()).args(["run", rustc, "cargo", "bench", "--no-run", "--locked", "--package=fanfare"]);
-    build.args(["--no-default-features", "--features=server", "--bench=instructions"]);
+    build.current_dir(root()).args(["run", rustc, "cargo", "build", "--release", "--locked", "--package=fanfare-perf"]);
     build.args(["--message-format=json-render-diagnostics", "--target-dir"]).arg(target_dir("perf"));
     // What a caller has set changes the code, and must not.
     let is_setting = |name: &str| {
@@ -166,7 +165,7 @@ fn build(rustc: &str) -> Outcome<PathBuf> {
     build.env("RUSTFLAGS", "--cfg fanfare_stepped");
     announce(&build);
     let told = output_of(&mut build)?;
-    executable(&told).map(PathBuf::from).ok_or_else(|| "cargo names no executable of the bench".to_owned().into())
+    executable(&told).map(PathBuf::from).ok_or_else(|| "cargo names no executable".to_owned().into())
 }
 
 /// The executable that cargo's messages, one a line, tell of.

@@ -1,7 +1,8 @@
-//! The hot paths, for `cargo xtask perf`, which counts their instructions and compares with `instructions.toml`.
+//! The hot paths, for `cargo xtask perf`, which counts their instructions and compares with
+//! `benches/instructions.toml`.
 //!
-//! One row a process: `instructions NAME` prepares, calls `measured` a number of times, and prints how many operations
-//! that were; `instructions --list` prints the names. Callgrind counts within `measured` alone. The engine has no
+//! One row a process: `fanfare-perf NAME` prepares, calls `measured` a number of times, and prints how many operations
+//! that were; `fanfare-perf --list` prints the names. Callgrind counts within `measured` alone. The engine has no
 //! threads (`--cfg fanfare_stepped`): what its workers do happens in `step`, measured or between two measurements.
 
 #[cfg(not(fanfare_stepped))]
