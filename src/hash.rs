@@ -8,19 +8,19 @@
 
 /// For keys that the program itself makes.
 #[cfg(not(fanfare_stepped))]
-pub type Fast = foldhash::fast::RandomState;
+pub(crate) type Fast = foldhash::fast::RandomState;
 /// For keys that others choose.
 #[cfg(not(fanfare_stepped))]
-pub type Quality = foldhash::quality::RandomState;
+pub(crate) type Quality = foldhash::quality::RandomState;
 /// The standard library's, for keys of users' types.
 #[cfg(not(fanfare_stepped))]
-pub type Std = std::hash::RandomState;
+pub(crate) type Std = std::hash::RandomState;
 
 #[cfg(fanfare_stepped)]
 mod stepped {
-    pub type Fast = foldhash::fast::FixedState;
-    pub type Quality = foldhash::quality::FixedState;
-    pub type Std = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+    pub(crate) type Fast = foldhash::fast::FixedState;
+    pub(crate) type Quality = foldhash::quality::FixedState;
+    pub(crate) type Std = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 }
 #[cfg(fanfare_stepped)]
-pub use stepped::{Fast, Quality, Std};
+pub(crate) use stepped::{Fast, Quality, Std};

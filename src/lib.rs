@@ -56,7 +56,9 @@
 
 mod hash;
 pub mod presence;
+#[allow(unreachable_pub, reason = "the models reach it through `internals`")]
 mod protocol;
+#[allow(unreachable_pub, reason = "the models reach it through `internals`")]
 mod sync;
 
 #[cfg(not(fanfare_loom))]

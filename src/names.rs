@@ -67,14 +67,14 @@ impl Hasher for Ready {
 /// Elements of a type that gives its name, which never changes, as a text. See the module's text.
 ///
 /// Hashed with a seed of this process: names may come from an attacker.
-pub struct Names<T> {
+pub(crate) struct Names<T> {
     all: HashMap<ByName<T>, (), BuildHasherDefault<Ready>>,
     seed: crate::hash::Quality,
 }
 
 impl<T: AsRef<str>> Names<T> {
     /// None.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Names { all: HashMap::default(), seed: crate::hash::Quality::default() }
     }
 
@@ -84,14 +84,14 @@ impl<T: AsRef<str>> Names<T> {
 
     /// Calls `f` with the element of that name, if there is one.
     #[inline]
-    pub fn look_up<R>(&self, name: &str, f: impl FnOnce(Option<&Arc<T>>) -> R) -> R {
+    pub(crate) fn look_up<R>(&self, name: &str, f: impl FnOnce(Option<&Arc<T>>) -> R) -> R {
         let guard = self.all.guard();
         f(self.all.get_key_value(&self.sought(name), &guard).map(|(found, ())| &found.element))
     }
 
     /// Calls `found` with the element of that name. One that gives `None` has ended: it is taken out. If there is none,
     /// what `make` makes is put in its place and found, unless somebody else was first.
-    pub fn find_or_make<R>(
+    pub(crate) fn find_or_make<R>(
         &self,
         name: &str,
         mut found: impl FnMut(&Arc<T>) -> Option<R>,
@@ -113,7 +113,7 @@ impl<T: AsRef<str>> Names<T> {
     }
 
     /// Takes an element out, if it is still in.
-    pub fn remove(&self, element: &Arc<T>) {
+    pub(crate) fn remove(&self, element: &Arc<T>) {
         let guard = self.all.guard();
         let is_it = |key: &ByName<T>, (): &()| Arc::ptr_eq(&key.element, element);
         // An error means that the name has another one already.
@@ -121,12 +121,12 @@ impl<T: AsRef<str>> Names<T> {
     }
 
     /// Calls `f` with each of them, in no order.
-    pub fn for_each(&self, mut f: impl FnMut(&T)) {
+    pub(crate) fn for_each(&self, mut f: impl FnMut(&T)) {
         self.all.keys(&self.all.guard()).for_each(|key| f(&key.element));
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 }

@@ -40,7 +40,7 @@ impl Line {
 }
 
 /// See the module's text.
-pub struct Floor {
+pub(crate) struct Floor {
     halves: [Arc<[Line]>; THREADS],
     threads: Vec<JoinHandle<()>>,
     latch: Arc<Latch>,
@@ -49,7 +49,7 @@ pub struct Floor {
 
 impl Floor {
     /// So many rings, and the threads that walk them, each on a processor of its own if `pinned`.
-    pub fn new(rings: usize, pinned: bool) -> Self {
+    pub(crate) fn new(rings: usize, pinned: bool) -> Self {
         let half = |index: usize| (0..(rings + index) / THREADS).map(|_| Line::new()).collect();
         let halves: [Arc<[Line]>; THREADS] = [half(0), half(1)];
         let (latch, stop) = (Arc::new(Latch::new()), Arc::new(AtomicBool::new(false)));
@@ -76,7 +76,7 @@ impl Floor {
     }
 
     /// Writes a handle into each ring. Returns the time until both threads are done, stamped by the later one.
-    pub fn walk(&self) -> Duration {
+    pub(crate) fn walk(&self) -> Duration {
         self.latch.set(THREADS);
         let begin = Instant::now();
         self.threads.iter().for_each(|thread| thread.thread().unpark());
@@ -84,7 +84,7 @@ impl Floor {
     }
 
     /// Takes out what is in the rings.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         for line in self.halves.iter().flat_map(|half| half.iter()) {
             let tail = line.tail.load(Ordering::Acquire);
             let read: u32 = (0..SLOTS as usize).map(|slot| line.slots[slot].load(Ordering::Relaxed) & 1).sum();
@@ -105,7 +105,7 @@ impl Drop for Floor {
 }
 
 /// Pins the calling thread as the engine pins its worker of that number.
-pub fn pin(index: usize) {
+pub(crate) fn pin(index: usize) {
     #[cfg(target_os = "linux")]
     {
         use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};

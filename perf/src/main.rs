@@ -48,7 +48,7 @@ mod stepped {
     /// A row: measures, and returns how many operations that were.
     type Row = fn() -> u64;
 
-    pub const ROWS: &[(&str, Row)] = &[
+    pub(crate) const ROWS: &[(&str, Row)] = &[
         ("publish_to_nobody_by_name", publish_to_nobody_by_name),
         ("publish_to_nobody_by_handle", publish_to_nobody_by_handle),
         ("publish_in_place_to_1", || publish_in_place(1)),

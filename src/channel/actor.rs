@@ -40,7 +40,7 @@ const TURN: usize = 32;
 
 /// Something that happens to a channel.
 #[derive(Debug)]
-pub(super) enum Job {
+pub(crate) enum Job {
     Join(Payload),
     In { event: Box<str>, payload: Payload, reference: Scalar },
     Out(Message),
@@ -51,14 +51,14 @@ pub(super) enum Job {
 }
 
 /// A channel. See the module's text.
-pub(super) struct Actor {
-    pub(super) topic: Arc<str>,
-    pub(super) join_ref: Scalar,
+pub(crate) struct Actor {
+    pub(crate) topic: Arc<str>,
+    pub(crate) join_ref: Scalar,
     /// Its connection has had the topic before (`connection`, I3).
-    pub(super) again: bool,
-    pub(super) serializer: Arc<dyn Serializer>,
-    pub(super) endpoint: Endpoint,
-    pub(super) route: Arc<Route>,
+    pub(crate) again: bool,
+    pub(crate) serializer: Arc<dyn Serializer>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) route: Arc<Route>,
     address: Address,
     assigns: Guarded<Arc<dyn Any + Send + Sync>>,
     queue: Mutex<JobQueue>,
@@ -71,7 +71,7 @@ pub(super) struct Actor {
     /// Other topics that it subscribed to.
     extra: Mutex<HashMap<Box<str>, HandlerSubscriber, crate::hash::Std>>,
     /// Its presences. They go when it has ended, after its last words.
-    pub(super) owner: Owner,
+    pub(crate) owner: Owner,
 }
 
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl fmt::Debug for Actor {
 }
 
 /// The user's part of a channel, whatever its type.
-pub(super) trait Body: Send {
+pub(crate) trait Body: Send {
     /// Runs one job that is not a close.
     fn run(&mut self, job: Job, actor: &Arc<Actor>, assigns: &(dyn Any + Send + Sync)) -> Done;
     /// Tells it why it has ended.
@@ -104,7 +104,7 @@ pub(super) trait Body: Send {
 }
 
 /// What a job came to.
-pub(super) enum Done {
+pub(crate) enum Done {
     Continue,
     Joined(Payload),
     Refused(Payload),
@@ -112,15 +112,15 @@ pub(super) enum Done {
 }
 
 /// What a channel is made of.
-pub(super) struct NewActor {
-    pub(super) topic: Arc<str>,
-    pub(super) join_ref: Scalar,
-    pub(super) again: bool,
-    pub(super) serializer: Arc<dyn Serializer>,
-    pub(super) endpoint: Endpoint,
-    pub(super) route: Arc<Route>,
-    pub(super) address: Address,
-    pub(super) assigns: Guarded<Arc<dyn Any + Send + Sync>>,
+pub(crate) struct NewActor {
+    pub(crate) topic: Arc<str>,
+    pub(crate) join_ref: Scalar,
+    pub(crate) again: bool,
+    pub(crate) serializer: Arc<dyn Serializer>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) route: Arc<Route>,
+    pub(crate) address: Address,
+    pub(crate) assigns: Guarded<Arc<dyn Any + Send + Sync>>,
 }
 
 thread_local! {
@@ -175,7 +175,7 @@ impl Drop for Actor {
 }
 
 impl Actor {
-    pub(super) fn new(new: NewActor) -> Arc<Self> {
+    pub(crate) fn new(new: NewActor) -> Arc<Self> {
         let NewActor { topic, join_ref, again, serializer, endpoint, route, address, assigns } = new;
         let queue = JobQueue { jobs: VecDeque::new(), scheduled: false, paused: false, closing: false, ended: false };
         let body = Mutex::new((route.body)());
@@ -199,7 +199,7 @@ impl Actor {
     }
 
     /// Asks for a job. `false`: the channel has ended, or is about to.
-    pub(super) fn post(this: &Arc<Self>, job: Job) -> bool {
+    pub(crate) fn post(this: &Arc<Self>, job: Job) -> bool {
         let is_close = matches!(job, Job::Close);
         let mut dropped = VecDeque::new();
         let schedule = {
@@ -228,7 +228,7 @@ impl Actor {
     }
 
     /// Lets it go on after its join (I2).
-    pub(super) fn resume(this: &Arc<Self>, subscription: SubscriberId) {
+    pub(crate) fn resume(this: &Arc<Self>, subscription: SubscriberId) {
         let _ = this.subscription.set(subscription);
         let schedule = {
             let mut queue = this.queue.lock();
@@ -241,7 +241,7 @@ impl Actor {
     }
 
     /// Ends it without a word (I4).
-    pub(super) fn kill(this: &Arc<Self>) {
+    pub(crate) fn kill(this: &Arc<Self>) {
         // Relaxed: whoever must see it is on the connection's worker, as the caller is, or runs a callback meanwhile.
         this.killed.store(true, Ordering::Relaxed);
         this.owner.end();
@@ -265,16 +265,16 @@ impl Actor {
     }
 
     /// Its connection forgets it.
-    pub(super) fn detach(&self) {
+    pub(crate) fn detach(&self) {
         // Relaxed: one thread.
         self.detached.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_detached(&self) -> bool {
+    pub(crate) fn is_detached(&self) -> bool {
         self.detached.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is_killed(&self) -> bool {
+    pub(crate) fn is_killed(&self) -> bool {
         self.killed.load(Ordering::Relaxed)
     }
 
@@ -403,7 +403,7 @@ impl Actor {
     }
 
     /// Sends a frame to the client, behind what was broadcast before (I3).
-    pub(super) fn send(self: &Arc<Self>, frame: Frame) -> Result<(), PostError> {
+    pub(crate) fn send(self: &Arc<Self>, frame: Frame) -> Result<(), PostError> {
         if self.is_killed() {
             return Ok(());
         }
@@ -411,16 +411,16 @@ impl Actor {
     }
 
     /// Pushes to the client, encoded on its worker, behind what was broadcast before (I3).
-    pub(super) fn push_later(self: &Arc<Self>, pushes: Vec<(&'static str, Payload)>) -> Result<(), PostError> {
+    pub(crate) fn push_later(self: &Arc<Self>, pushes: Vec<(&'static str, Payload)>) -> Result<(), PostError> {
         if self.is_killed() { Ok(()) } else { self.address.push(self, pushes) }
     }
 
     /// Who it is among its topic's subscribers, once it has joined.
-    pub(super) fn subscriber_id(&self) -> Option<SubscriberId> {
+    pub(crate) fn subscriber_id(&self) -> Option<SubscriberId> {
         self.subscription.get().copied()
     }
 
-    pub(super) fn subscribe(self: &Arc<Self>, topic: &str) -> Result<(), SubscribeError> {
+    pub(crate) fn subscribe(self: &Arc<Self>, topic: &str) -> Result<(), SubscribeError> {
         let mut extra = self.extra.lock();
         // Under the lock of those: either the end finds this one there, or it is seen here.
         if self.queue.lock().ended {
@@ -436,7 +436,7 @@ impl Actor {
         Ok(())
     }
 
-    pub(super) fn unsubscribe(&self, topic: &str) -> Result<(), SubscribeError> {
+    pub(crate) fn unsubscribe(&self, topic: &str) -> Result<(), SubscribeError> {
         let subscriber = self.extra.lock().remove(topic);
         match subscriber {
             Some(subscriber) => subscriber.unsubscribe(topic),
@@ -452,7 +452,7 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 
 /// What the callbacks of channels tell their connection.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// A join is decided.
     Joined { actor: Arc<Actor>, outcome: JoinOutcome },
     /// A channel has ended.
@@ -460,15 +460,15 @@ pub(super) enum Command {
 }
 
 #[derive(Debug)]
-pub(super) enum JoinOutcome {
+pub(crate) enum JoinOutcome {
     Ok(Payload),
     Refused(Payload),
     Crashed,
 }
 
 /// A channel among the subscribers of another topic.
-pub(super) struct InfoSubscription {
-    pub(super) actor: Weak<Actor>,
+pub(crate) struct InfoSubscription {
+    pub(crate) actor: Weak<Actor>,
 }
 
 impl Handler for InfoSubscription {

@@ -11,32 +11,32 @@ use crate::sync::Arc;
 
 /// Where a connection is.
 #[derive(Debug, Clone)]
-pub(super) struct Address {
-    pub(super) engine: Arc<Engine>,
-    pub(super) worker: usize,
-    pub(super) key: u64,
+pub(crate) struct Address {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) worker: usize,
+    pub(crate) key: u64,
 }
 
 impl Address {
-    pub(super) fn worker(&self) -> usize {
+    pub(crate) fn worker(&self) -> usize {
         self.worker
     }
 
-    pub(super) fn key(&self) -> u64 {
+    pub(crate) fn key(&self) -> u64 {
         self.key
     }
 
     /// Whether this is the connection's worker.
-    pub(super) fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         crate::engine::outbox::worker_of(&self.engine) == Some(self.worker)
     }
 
     /// Runs something on the connection's worker, behind what was broadcast before.
-    pub(super) fn run(&self, task: impl FnOnce() + Send + 'static) -> Result<(), PostError> {
+    pub(crate) fn run(&self, task: impl FnOnce() + Send + 'static) -> Result<(), PostError> {
         Ok(self.engine.run_on(self.worker, Box::new(task))?)
     }
 
-    pub(super) fn post(&self, command: Command) -> Result<(), PostError> {
+    pub(crate) fn post(&self, command: Command) -> Result<(), PostError> {
         let key = self.key;
         self.run(move || {
             with(key, |connection| connection.command(command));
@@ -44,7 +44,7 @@ impl Address {
     }
 
     /// Sends a frame of a channel.
-    pub(super) fn send(&self, actor: &Arc<Actor>, frame: Frame) -> Result<(), PostError> {
+    pub(crate) fn send(&self, actor: &Arc<Actor>, frame: Frame) -> Result<(), PostError> {
         let (key, actor) = (self.key, actor.clone());
         self.run(move || {
             with(key, |connection| connection.forward(&actor, frame));
@@ -52,7 +52,7 @@ impl Address {
     }
 
     /// Sends pushes of a channel, encoded on the connection's worker.
-    pub(super) fn push(&self, actor: &Arc<Actor>, pushes: Vec<(&'static str, Payload)>) -> Result<(), PostError> {
+    pub(crate) fn push(&self, actor: &Arc<Actor>, pushes: Vec<(&'static str, Payload)>) -> Result<(), PostError> {
         let (key, actor) = (self.key, actor.clone());
         self.run(move || {
             with(key, |connection| pushes.iter().for_each(|(event, payload)| connection.push(&actor, event, payload)));
@@ -60,13 +60,13 @@ impl Address {
     }
 
     /// Whether the engine takes anything from outside.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.engine.gate.phase() == gate::OPEN
     }
 
     /// For the connection's worker: the connection can't be told what it must know, and is closed, now or when the
     /// registry is free (`registry`, I2).
-    pub(super) fn give_up(&self) {
+    pub(crate) fn give_up(&self) {
         if self.is_here() {
             give_up(self.key);
         }

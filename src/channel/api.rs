@@ -93,7 +93,7 @@ pub struct Joining<'a, A> {
 }
 
 impl<'a, A: 'static> Joining<'a, A> {
-    pub(super) fn new(actor: &'a Arc<Actor>, assigns: &'a A) -> Self {
+    pub(crate) fn new(actor: &'a Arc<Actor>, assigns: &'a A) -> Self {
         Joining { actor, assigns }
     }
 
@@ -121,14 +121,14 @@ impl<'a, A: 'static> Joining<'a, A> {
 /// What a callback may do: its channel, its client, its topic.
 #[derive(Debug)]
 pub struct ChannelSocket<'a, A> {
-    pub(super) actor: &'a Arc<Actor>,
+    pub(crate) actor: &'a Arc<Actor>,
     assigns: &'a A,
     /// The ref of the push in hand.
     reference: Option<&'a Scalar>,
 }
 
 impl<'a, A: 'static> ChannelSocket<'a, A> {
-    pub(super) fn new(actor: &'a Arc<Actor>, assigns: &'a A, reference: Option<&'a Scalar>) -> Self {
+    pub(crate) fn new(actor: &'a Arc<Actor>, assigns: &'a A, reference: Option<&'a Scalar>) -> Self {
         ChannelSocket { actor, assigns, reference }
     }
 
@@ -254,7 +254,7 @@ impl ChannelSender {
 }
 
 impl Actor {
-    pub(super) fn reply(
+    pub(crate) fn reply(
         self: &Arc<Self>,
         reference: &Scalar,
         status: &str,

@@ -35,7 +35,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 
 /// A connection. See the module's text.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     address: Address,
     transport: Box<dyn Transport>,
     endpoint: Endpoint,
@@ -78,19 +78,19 @@ struct JoiningChannel {
 }
 
 /// What a connection is made of.
-pub(super) struct NewConnection {
-    pub(super) address: Address,
-    pub(super) transport: Box<dyn Transport>,
-    pub(super) endpoint: Endpoint,
-    pub(super) mount: Arc<Mount>,
-    pub(super) serializer: Arc<dyn Serializer>,
-    pub(super) slot: usize,
-    pub(super) assigns: Guarded<Arc<dyn Any + Send + Sync>>,
-    pub(super) id: Option<String>,
+pub(crate) struct NewConnection {
+    pub(crate) address: Address,
+    pub(crate) transport: Box<dyn Transport>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) mount: Arc<Mount>,
+    pub(crate) serializer: Arc<dyn Serializer>,
+    pub(crate) slot: usize,
+    pub(crate) assigns: Guarded<Arc<dyn Any + Send + Sync>>,
+    pub(crate) id: Option<String>,
 }
 
 impl Connection {
-    pub(super) fn new(new: NewConnection) -> Box<Self> {
+    pub(crate) fn new(new: NewConnection) -> Box<Self> {
         let NewConnection { address, transport, endpoint, mount, serializer, slot, assigns, id } = new;
         // Without the subscription it would not be reached when its user is to be disconnected: then it must not be.
         let id_subscription = id.map(|id| {
@@ -122,26 +122,26 @@ impl Connection {
         Box::new(connection)
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }
 
     /// A frame of the client.
-    pub(super) fn frame(&mut self, frame: &Frame) {
+    pub(crate) fn frame(&mut self, frame: &Frame) {
         match self.serializer.decode(frame) {
             Ok(incoming) => self.incoming(incoming),
             Err(_) => self.close(Close::Undecodable),
         }
     }
 
-    pub(super) fn send(&mut self, out: Out<'_>) {
+    pub(crate) fn send(&mut self, out: Out<'_>) {
         if !self.closed {
             self.transport.send(out);
         }
     }
 
     /// Ends the connection and all its channels.
-    pub(super) fn close(&mut self, why: Close) {
+    pub(crate) fn close(&mut self, why: Close) {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
@@ -152,7 +152,7 @@ impl Connection {
     }
 
     /// Tells the client of frames that it has missed.
-    pub(super) fn lagged(&mut self, dropped: u64) {
+    pub(crate) fn lagged(&mut self, dropped: u64) {
         let payload = Payload::from(serde_json::json!({ "dropped": dropped }));
         if let Ok(frame) = self.serializer.broadcast("phoenix", "lagged", &payload) {
             self.send(Out::Frame(frame));
@@ -256,7 +256,7 @@ impl Connection {
     }
 
     /// What a channel tells.
-    pub(super) fn command(&mut self, command: Command) {
+    pub(crate) fn command(&mut self, command: Command) {
         match command {
             Command::Joined { actor, outcome } => self.joined(&actor, outcome),
             Command::Ended { actor, graceful } => {
@@ -354,7 +354,7 @@ impl Connection {
     }
 
     /// A frame of a channel.
-    pub(super) fn forward(&mut self, actor: &Arc<Actor>, frame: Frame) {
+    pub(crate) fn forward(&mut self, actor: &Arc<Actor>, frame: Frame) {
         if !actor.is_killed() {
             return self.send(Out::Frame(frame));
         }
@@ -367,7 +367,7 @@ impl Connection {
     }
 
     /// A push of a channel, which is encoded here. One whose end the client was told pushes nothing more.
-    pub(super) fn push(&mut self, actor: &Actor, event: &str, payload: &Payload) {
+    pub(crate) fn push(&mut self, actor: &Actor, event: &str, payload: &Payload) {
         if actor.is_detached() {
             return;
         }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 /// The bytes are there once. What counts the references to them is there once for each worker, so that no line is
 /// written by two workers for each delivery.
 #[derive(Debug)]
-pub struct Encoded {
+pub(crate) struct Encoded {
     frame: Frame,
     wire: OnceLock<Bytes>,
     handles: Box<[OnceLock<Bytes>]>,
@@ -24,18 +24,18 @@ pub struct Encoded {
 
 impl Encoded {
     /// Of a frame, for so many workers.
-    pub(super) fn new(frame: Frame, workers: usize) -> Self {
+    pub(crate) fn new(frame: Frame, workers: usize) -> Self {
         Encoded { frame, wire: OnceLock::new(), handles: (0..workers).map(|_| OnceLock::new()).collect() }
     }
 
     /// The frame.
-    pub fn frame(&self) -> &Frame {
+    pub(crate) fn frame(&self) -> &Frame {
         &self.frame
     }
 
     /// The frame as a transport's wire has it, for a connection of that worker: made by the first that asks, shared by
     /// all. A process has one kind of wire, WebSocket's.
-    pub fn wire(&self, worker: usize, make: impl FnOnce(&Frame) -> Bytes) -> Bytes {
+    pub(crate) fn wire(&self, worker: usize, make: impl FnOnce(&Frame) -> Bytes) -> Bytes {
         let wire = || self.wire.get_or_init(|| make(&self.frame)).clone();
         self.handles[worker].get_or_init(|| Bytes::from_owner(wire())).clone()
     }
@@ -43,7 +43,7 @@ impl Encoded {
 
 /// What a broadcast is encoded to: a slot for each serializer of the endpoint that made it.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     /// Whose slots these are, by where it lies. A channel that gets the broadcast was joined before it was made, so its
     /// endpoint and the one that made it were there at one time.
     endpoint: usize,
@@ -52,19 +52,19 @@ pub(super) struct Frames {
     others: Mutex<Vec<Arc<Frames>>>,
 }
 
-pub(super) fn number_of(endpoint: &Arc<Inner>) -> usize {
+pub(crate) fn number_of(endpoint: &Arc<Inner>) -> usize {
     Arc::as_ptr(endpoint).addr()
 }
 
 impl Frames {
     /// For a broadcast of an endpoint.
-    pub(super) fn of(endpoint: &Arc<Inner>) -> Self {
+    pub(crate) fn of(endpoint: &Arc<Inner>) -> Self {
         let slots = endpoint.serializers.iter().map(|_| OnceLock::new()).collect();
         Frames { endpoint: number_of(endpoint), slots, others: Mutex::new(Vec::new()) }
     }
 
     /// Those of a message that is for clients, met by a channel of `endpoint`.
-    pub(super) fn with<'a>(message: &'a Message, endpoint: &Arc<Inner>) -> Option<&'a Frames> {
+    pub(crate) fn with<'a>(message: &'a Message, endpoint: &Arc<Inner>) -> Option<&'a Frames> {
         message.attachment::<Frames>().or_else(|| {
             let ForClients(frames) = message.attachment()?;
             frames.get_or_init(|| Arc::new(Frames::of(endpoint))).downcast_ref()
@@ -72,7 +72,7 @@ impl Frames {
     }
 
     /// Calls `with` with the frame for a channel of `endpoint`; not if the message can't be encoded for it.
-    pub(super) fn encoded(&self, slot: usize, message: &Message, endpoint: &Arc<Inner>, with: impl FnMut(&Encoded)) {
+    pub(crate) fn encoded(&self, slot: usize, message: &Message, endpoint: &Arc<Inner>, with: impl FnMut(&Encoded)) {
         let number = number_of(endpoint);
         if self.endpoint == number {
             return self.own(slot, message, endpoint).into_iter().for_each(with);
@@ -104,9 +104,9 @@ impl Frames {
 
 /// What an endpoint counts.
 #[derive(Debug, Default)]
-pub(super) struct EndpointCounters {
+pub(crate) struct EndpointCounters {
     /// Encodings of broadcasts.
-    pub(super) encoded: AtomicU64,
+    pub(crate) encoded: AtomicU64,
     /// Broadcasts that a serializer refused.
-    pub(super) unencodable: AtomicU64,
+    pub(crate) unencodable: AtomicU64,
 }

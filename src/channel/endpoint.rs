@@ -37,16 +37,16 @@ impl Default for Limits {
 
 /// Sockets and channels on an engine. Cheap to clone.
 #[derive(Clone)]
-pub struct Endpoint(pub(super) Arc<Inner>);
+pub struct Endpoint(pub(crate) Arc<Inner>);
 
-pub(super) struct Inner {
-    pub(super) pubsub: PubSub,
-    pub(super) mounts: Vec<Arc<Mount>>,
+pub(crate) struct Inner {
+    pub(crate) pubsub: PubSub,
+    pub(crate) mounts: Vec<Arc<Mount>>,
     /// Every serializer that a mount knows, each once: the slots of [`Frames`].
-    pub(super) serializers: Vec<Arc<dyn Serializer>>,
-    pub(super) pool: Pool,
-    pub(super) limits: Limits,
-    pub(super) counters: EndpointCounters,
+    pub(crate) serializers: Vec<Arc<dyn Serializer>>,
+    pub(crate) pool: Pool,
+    pub(crate) limits: Limits,
+    pub(crate) counters: EndpointCounters,
 }
 
 /// Why a connection is refused.
@@ -77,11 +77,11 @@ impl std::error::Error for ConnectError {}
 
 /// A connection that was accepted, on its way to its worker.
 pub struct Accepted {
-    pub(super) mount: Arc<Mount>,
-    pub(super) version: usize,
-    pub(super) serializer: Arc<dyn Serializer>,
-    pub(super) assigns: Assigns,
-    pub(super) id: Option<String>,
+    pub(crate) mount: Arc<Mount>,
+    pub(crate) version: usize,
+    pub(crate) serializer: Arc<dyn Serializer>,
+    pub(crate) assigns: Assigns,
+    pub(crate) id: Option<String>,
 }
 
 impl fmt::Debug for Accepted {
@@ -91,7 +91,7 @@ impl fmt::Debug for Accepted {
 }
 
 impl Inner {
-    pub(super) fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         self.pubsub.workers()
     }
 }
@@ -112,11 +112,11 @@ impl Endpoint {
         &self.0.limits
     }
 
-    pub(super) fn inner(&self) -> &Arc<Inner> {
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.0
     }
 
-    pub(super) fn pool(&self) -> &Pool {
+    pub(crate) fn pool(&self) -> &Pool {
         &self.0.pool
     }
 

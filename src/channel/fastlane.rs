@@ -13,10 +13,10 @@ use crate::subscriber::handler::{Context, Handler};
 use crate::sync::Arc;
 
 /// A joined channel, among the subscribers of its topic.
-pub(super) struct Fastlane {
-    pub(super) key: u64,
-    pub(super) slot: usize,
-    pub(super) actor: Arc<Actor>,
+pub(crate) struct Fastlane {
+    pub(crate) key: u64,
+    pub(crate) slot: usize,
+    pub(crate) actor: Arc<Actor>,
 }
 
 impl Handler for Fastlane {
@@ -42,8 +42,8 @@ impl Handler for Fastlane {
 }
 
 /// A connection among the subscribers of its id: whoever broadcasts `disconnect` there closes it.
-pub(super) struct IdSubscription {
-    pub(super) key: u64,
+pub(crate) struct IdSubscription {
+    pub(crate) key: u64,
 }
 
 impl Handler for IdSubscription {

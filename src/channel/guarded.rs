@@ -10,13 +10,13 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Drops a value. A panic in there is its last.
-pub(super) fn discard<T>(value: T) {
+pub(crate) fn discard<T>(value: T) {
     // The value is gone either way, and shared nothing with us.
     let _ = catch_unwind(AssertUnwindSafe(move || drop(value)));
 }
 
 /// Encodes. A panic is an error like others.
-pub(super) fn encode(make: impl FnOnce() -> Result<Frame, EncodeError>) -> Result<Frame, EncodeError> {
+pub(crate) fn encode(make: impl FnOnce() -> Result<Frame, EncodeError>) -> Result<Frame, EncodeError> {
     // Nothing that `make` borrows is changed by it.
     catch_unwind(AssertUnwindSafe(make))
         .unwrap_or_else(|_| Err(EncodeError::Payload(crate::EncodeError::Failed("it panicked".into()))))
@@ -24,10 +24,10 @@ pub(super) fn encode(make: impl FnOnce() -> Result<Frame, EncodeError>) -> Resul
 
 /// A value of a user, dropped by [`discard`].
 #[derive(Debug, Clone)]
-pub(super) struct Guarded<T>(Option<T>);
+pub(crate) struct Guarded<T>(Option<T>);
 
 impl<T> Guarded<T> {
-    pub(super) fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         Guarded(Some(value))
     }
 }

@@ -18,13 +18,13 @@ use std::any::Any;
 use std::fmt;
 
 /// A socket at a path.
-pub(super) struct Mount {
-    pub(super) path: Box<str>,
-    pub(super) socket: Box<dyn AnySocket>,
-    pub(super) versions: Versions,
+pub(crate) struct Mount {
+    pub(crate) path: Box<str>,
+    pub(crate) socket: Box<dyn AnySocket>,
+    pub(crate) versions: Versions,
     /// The slot of each of the versions.
     slots: Vec<usize>,
-    pub(super) routes: Vec<Arc<Route>>,
+    pub(crate) routes: Vec<Arc<Route>>,
 }
 
 impl fmt::Debug for Mount {
@@ -34,9 +34,9 @@ impl fmt::Debug for Mount {
 }
 
 /// What is known of an accepted connection, whatever the type of its socket.
-pub(super) type Assigns = Guarded<Arc<dyn Any + Send + Sync>>;
+pub(crate) type Assigns = Guarded<Arc<dyn Any + Send + Sync>>;
 
-pub(super) trait AnySocket: Send + Sync {
+pub(crate) trait AnySocket: Send + Sync {
     fn connect(&self, params: &Params, info: &ConnectInfo) -> Result<(Assigns, Option<String>), ConnectError>;
 }
 
@@ -58,11 +58,11 @@ impl<S: Socket> AnySocket for TypedSocket<S> {
 /// Builds an [`Endpoint`].
 #[derive(Debug)]
 pub struct EndpointBuilder {
-    pub(super) pubsub: PubSub,
-    pub(super) mounts: Vec<Mount>,
-    pub(super) limits: Limits,
+    pub(crate) pubsub: PubSub,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) limits: Limits,
     /// One for all mounts that have no other, so that they share what is encoded.
-    pub(super) versions: Versions,
+    pub(crate) versions: Versions,
 }
 
 impl EndpointBuilder {

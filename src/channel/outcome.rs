@@ -26,8 +26,8 @@ pub type JoinResult<C> = Result<Joined<C>, Refusal>;
 /// A channel that was joined, and what the client is told.
 #[derive(Debug)]
 pub struct Joined<C> {
-    pub(super) channel: C,
-    pub(super) reply: Payload,
+    pub(crate) channel: C,
+    pub(crate) reply: Payload,
 }
 
 impl<C> Joined<C> {
@@ -45,7 +45,7 @@ impl<C> From<C> for Joined<C> {
 
 /// A join that is refused, and what the client is told.
 #[derive(Debug)]
-pub struct Refusal(pub(super) Payload);
+pub struct Refusal(pub(crate) Payload);
 
 impl Refusal {
     /// Told as it is.
@@ -60,7 +60,7 @@ impl Refusal {
 }
 
 /// `{}`.
-pub(super) fn empty() -> Payload {
+pub(crate) fn empty() -> Payload {
     Payload::Json(bytes::Bytes::from_static(b"{}"))
 }
 
@@ -68,8 +68,8 @@ pub(super) fn empty() -> Payload {
 #[derive(Debug)]
 #[must_use]
 pub struct Answer {
-    pub(super) reply: Option<(Cow<'static, str>, Payload)>,
-    pub(super) flow: Flow,
+    pub(crate) reply: Option<(Cow<'static, str>, Payload)>,
+    pub(crate) flow: Flow,
 }
 
 impl Answer {
@@ -217,7 +217,7 @@ impl From<PostError> for PushError {
 
 /// Why a connection could not be told something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PostError {
+pub(crate) enum PostError {
     /// The engine is shut down.
     Closed,
     /// On a worker's thread: there is no room for it.

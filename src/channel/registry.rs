@@ -40,7 +40,7 @@ impl Drop for Registry {
 
 /// Puts a new connection into the registry of this thread, a worker's. `make` is given its address. One that is closed
 /// at once does not stay.
-pub(super) fn insert(engine: &Arc<Engine>, worker: usize, make: impl FnOnce(Address) -> Box<Connection>) -> u64 {
+pub(crate) fn insert(engine: &Arc<Engine>, worker: usize, make: impl FnOnce(Address) -> Box<Connection>) -> u64 {
     let (key, gone) = CONNECTIONS.with_borrow_mut(|Registry(connections)| {
         let key = connections
             .insert_with_key(|key| make(Address { engine: engine.clone(), worker, key: key.data().as_ffi() }));
@@ -53,7 +53,7 @@ pub(super) fn insert(engine: &Arc<Engine>, worker: usize, make: impl FnOnce(Addr
 
 /// Calls `f` with a connection of this thread, if it is still there. A connection that has closed goes, and one in
 /// which code of users has panicked is closed.
-pub(super) fn with(key: u64, f: impl FnOnce(&mut Connection)) {
+pub(crate) fn with(key: u64, f: impl FnOnce(&mut Connection)) {
     let key = DefaultKey::from(KeyData::from_ffi(key));
     let gone = CONNECTIONS.with_borrow_mut(|Registry(connections)| {
         let connection = connections.get_mut(key)?;
@@ -70,7 +70,7 @@ pub(super) fn with(key: u64, f: impl FnOnce(&mut Connection)) {
 }
 
 /// Sends a connection of this thread something, if it is still there.
-pub(super) fn send_here(key: u64, out: Out<'_>) {
+pub(crate) fn send_here(key: u64, out: Out<'_>) {
     CONNECTIONS.with_borrow_mut(|Registry(connections)| {
         if let Some(connection) = connections.get_mut(DefaultKey::from(KeyData::from_ffi(key))) {
             connection.send(out);
@@ -79,7 +79,7 @@ pub(super) fn send_here(key: u64, out: Out<'_>) {
 }
 
 /// Closes a connection of this thread that can't be told what it must know: now, or when the registry is free (I2).
-pub(super) fn give_up(key: u64) {
+pub(crate) fn give_up(key: u64) {
     if CONNECTIONS.with(|connections| connections.try_borrow_mut().is_ok()) {
         close_here(key, Close::Overloaded);
     } else {
@@ -88,13 +88,13 @@ pub(super) fn give_up(key: u64) {
 }
 
 /// Closes a connection of this thread, if it is still there.
-pub(super) fn close_here(key: u64, why: Close) {
+pub(crate) fn close_here(key: u64, why: Close) {
     with(key, |connection| connection.close(why));
 }
 
 /// A connection of the calling thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct SocketKey(pub(super) u64);
+pub(crate) struct SocketKey(pub(crate) u64);
 
 impl SocketKey {
     /// A frame of the client. Without effect on a connection that has been closed.

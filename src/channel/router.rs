@@ -11,7 +11,7 @@ use std::any::Any;
 use std::fmt;
 
 /// What a route carries for its channels.
-pub(super) type RouteAssigns = Option<Arc<dyn Any + Send + Sync>>;
+pub(crate) type RouteAssigns = Option<Arc<dyn Any + Send + Sync>>;
 
 /// The routes of a socket: from topics to channels.
 ///
@@ -32,13 +32,13 @@ pub struct Router<A> {
     assigns: std::marker::PhantomData<fn(A)>,
 }
 
-pub(super) struct Route {
+pub(crate) struct Route {
     pattern: Box<str>,
     is_prefix: bool,
-    pub(super) inline: bool,
-    pub(super) intercepts: &'static [&'static str],
-    pub(super) assigns: RouteAssigns,
-    pub(super) body: fn() -> Box<dyn Body>,
+    pub(crate) inline: bool,
+    pub(crate) intercepts: &'static [&'static str],
+    pub(crate) assigns: RouteAssigns,
+    pub(crate) body: fn() -> Box<dyn Body>,
 }
 
 /// A pattern that is none: a `*` stands elsewhere than at its end, or it is empty.
@@ -99,7 +99,7 @@ impl<A: Send + Sync + 'static> Router<A> {
         Ok(self)
     }
 
-    pub(super) fn into_routes(self) -> Vec<Arc<Route>> {
+    pub(crate) fn into_routes(self) -> Vec<Arc<Route>> {
         self.routes.into_iter().map(Arc::new).collect()
     }
 }
@@ -111,7 +111,7 @@ impl<A: Send + Sync + 'static> Default for Router<A> {
 }
 
 impl Route {
-    pub(super) fn matches(&self, topic: &str) -> bool {
+    pub(crate) fn matches(&self, topic: &str) -> bool {
         if self.is_prefix { topic.starts_with(&*self.pattern) } else { topic == &*self.pattern }
     }
 }

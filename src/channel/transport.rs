@@ -5,7 +5,7 @@ use super::{Close, Frame};
 
 /// Something for a connection's client.
 #[derive(Debug, Clone)]
-pub enum Out<'a> {
+pub(crate) enum Out<'a> {
     /// For it alone.
     Frame(Frame),
     /// For others too: the bytes are shared.
@@ -14,7 +14,7 @@ pub enum Out<'a> {
 
 impl Out<'_> {
     /// The frame.
-    pub fn frame(&self) -> &Frame {
+    pub(crate) fn frame(&self) -> &Frame {
         match self {
             Out::Frame(frame) => frame,
             Out::Shared(encoded) => encoded.frame(),
@@ -23,7 +23,7 @@ impl Out<'_> {
 }
 
 /// What carries a connection's frames. It belongs to the connection's worker, and never waits.
-pub trait Transport: 'static {
+pub(crate) trait Transport: 'static {
     /// Queues something for the client, behind all that was queued before.
     fn send(&mut self, out: Out<'_>);
 

@@ -8,10 +8,10 @@ use crate::sync::Arc;
 use std::any::Any;
 
 /// The body of a channel of one type.
-pub(super) struct Typed<C>(Option<Guarded<C>>);
+pub(crate) struct Typed<C>(Option<Guarded<C>>);
 
 impl<C> Typed<C> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Typed(None)
     }
 }

@@ -53,11 +53,11 @@ const BINARY: u8 = 2;
 /// Flags that a reader must know.
 const MUST_KNOW: u8 = 0xf0;
 /// Of a packet, without the sender's name, and with what a piece has.
-pub(super) const HEAD_BYTES: usize = 2 + 2 + 1 + 8 + 8 + 1 + 8;
+pub(crate) const HEAD_BYTES: usize = 2 + 2 + 1 + 8 + 8 + 1 + 8;
 
 /// Who sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sender<'a> {
+pub(crate) struct Sender<'a> {
     /// Which life of the node.
     pub boot: u64,
     /// The node.
@@ -66,7 +66,7 @@ pub struct Sender<'a> {
 
 /// A packet that has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Packet<'a> {
+pub(crate) struct Packet<'a> {
     /// Who sent it.
     pub sender: Sender<'a>,
     /// Its number in its partition.
@@ -77,7 +77,7 @@ pub struct Packet<'a> {
 
 /// What is in a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Body {
+pub(crate) enum Body {
     /// Records: [`records`].
     Records(Bytes),
     /// A part of one record.
@@ -93,7 +93,7 @@ pub enum Body {
 
 /// A record that has come.
 #[derive(Debug, Clone)]
-pub enum Record<'a> {
+pub(crate) enum Record<'a> {
     /// A broadcast.
     Broadcast {
         /// The topic.
@@ -159,7 +159,7 @@ fn head(to: &mut Vec<u8>, kind: u8, sender: Sender<'_>, number: u64) {
 }
 
 /// A packet of records.
-pub fn packet(sender: Sender<'_>, number: u64, records: &[u8]) -> Bytes {
+pub(crate) fn packet(sender: Sender<'_>, number: u64, records: &[u8]) -> Bytes {
     let mut to = Vec::with_capacity(HEAD_BYTES + sender.node.len() + records.len());
     head(&mut to, RECORDS, sender, number);
     to.put_slice(records);
@@ -167,7 +167,7 @@ pub fn packet(sender: Sender<'_>, number: u64, records: &[u8]) -> Bytes {
 }
 
 /// A packet with a piece of a record.
-pub fn piece(sender: Sender<'_>, number: u64, (index, count): (u32, u32), bytes: &[u8]) -> Bytes {
+pub(crate) fn piece(sender: Sender<'_>, number: u64, (index, count): (u32, u32), bytes: &[u8]) -> Bytes {
     let mut to = Vec::with_capacity(HEAD_BYTES + sender.node.len() + bytes.len());
     head(&mut to, PIECE, sender, number);
     to.put_u32_le(index);
@@ -177,7 +177,13 @@ pub fn piece(sender: Sender<'_>, number: u64, (index, count): (u32, u32), bytes:
 }
 
 /// Appends a broadcast; its parts have less than 4 GiB together.
-pub fn broadcast(to: &mut Vec<u8>, topic: &str, event: &str, (payload, is_binary): (&[u8], bool), for_clients: bool) {
+pub(crate) fn broadcast(
+    to: &mut Vec<u8>,
+    topic: &str,
+    event: &str,
+    (payload, is_binary): (&[u8], bool),
+    for_clients: bool,
+) {
     let length = 1 + 4 + 4 + topic.len() + event.len() + payload.len();
     to.reserve(5 + length);
     to.put_u8(BROADCAST);
@@ -191,7 +197,7 @@ pub fn broadcast(to: &mut Vec<u8>, topic: &str, event: &str, (payload, is_binary
 }
 
 /// Appends gossip, of less than 4 GiB.
-pub fn gossip(to: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn gossip(to: &mut Vec<u8>, bytes: &[u8]) {
     to.put_u8(GOSSIP);
     to.put_u32_le(bytes.len() as u32);
     to.put_slice(bytes);
@@ -202,7 +208,7 @@ pub fn gossip(to: &mut Vec<u8>, bytes: &[u8]) {
 /// # Errors
 ///
 /// [`WireError`].
-pub fn parse(bytes: &Bytes) -> Result<Packet<'_>, WireError> {
+pub(crate) fn parse(bytes: &Bytes) -> Result<Packet<'_>, WireError> {
     let mut from = Reader(bytes);
     if from.take(2).ok() != Some(&MAGIC) {
         return Err(WireError::NoPacket);
@@ -230,7 +236,7 @@ pub fn parse(bytes: &Bytes) -> Result<Packet<'_>, WireError> {
 }
 
 /// The records of a packet, or of pieces that were put together. Ends with the first error.
-pub fn records(bytes: &Bytes) -> impl Iterator<Item = Result<Record<'_>, WireError>> {
+pub(crate) fn records(bytes: &Bytes) -> impl Iterator<Item = Result<Record<'_>, WireError>> {
     let mut from = Reader(bytes);
     std::iter::from_fn(move || {
         if from.0.is_empty() {

@@ -7,19 +7,19 @@ use std::time::Instant;
 /// What is known of an engine's end.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    pub(super) state: Mutex<EndingState>,
-    pub(super) undelivered: AtomicU64,
+    pub(crate) state: Mutex<EndingState>,
+    pub(crate) undelivered: AtomicU64,
 }
 
 #[derive(Debug)]
-pub(super) struct EndingState {
-    pub(super) deadline: Option<Instant>,
-    pub(super) ended: usize,
+pub(crate) struct EndingState {
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) ended: usize,
     waiting: Vec<Waker>,
 }
 
 impl Ending {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let state = EndingState { deadline: None, ended: 0, waiting: Vec::new() };
         Ending { state: Mutex::new(state), undelivered: AtomicU64::new(0) }
     }
@@ -36,7 +36,7 @@ impl Ending {
     }
 
     /// Waits until all workers have ended, until then at most. Returns how many have not.
-    pub(super) fn wait(&self, workers: usize, deadline: Option<Instant>) -> usize {
+    pub(crate) fn wait(&self, workers: usize, deadline: Option<Instant>) -> usize {
         let parker = Parker::new();
         loop {
             {

@@ -3,19 +3,19 @@
 //! [`publish`] is how a broadcast goes out, [`worker`] where it is delivered, [`run`] a worker's thread, [`shutdown`]
 //! the end. [`PubSub`](crate::pubsub::PubSub) is the face of all this.
 
-pub mod config;
-pub mod contract;
-pub mod ending;
-pub mod error;
-pub mod outbox;
-pub mod outcome;
-pub mod publish;
-pub mod run;
-pub mod shutdown;
-pub mod stats;
+pub(crate) mod config;
+pub(crate) mod contract;
+pub(crate) mod ending;
+pub(crate) mod error;
+pub(crate) mod outbox;
+pub(crate) mod outcome;
+pub(crate) mod publish;
+pub(crate) mod run;
+pub(crate) mod shutdown;
+pub(crate) mod stats;
 #[cfg(fanfare_stepped)]
-pub mod stepped;
-pub mod worker;
+pub(crate) mod stepped;
+pub(crate) mod worker;
 
 use self::config::Config;
 use self::ending::Ending;

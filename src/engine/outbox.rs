@@ -38,7 +38,7 @@ struct OutboxEntry {
 }
 
 /// A call through the gate of another engine, ended when dropped.
-pub struct HeldPass {
+pub(crate) struct HeldPass {
     /// The engine.
     pub engine: Arc<Engine>,
     /// What it came in with.
@@ -52,18 +52,18 @@ impl Drop for HeldPass {
 }
 
 /// Makes the calling thread a worker's.
-pub fn enter(engine: Arc<Engine>, worker: usize) {
+pub(crate) fn enter(engine: Arc<Engine>, worker: usize) {
     LOCAL.with(|local| *local.borrow_mut() = Some(Local { engine, worker, waiting: VecDeque::new(), ended: false }));
 }
 
 /// Makes the calling thread nobody's again.
 #[cfg(fanfare_stepped)]
-pub fn leave() {
+pub(crate) fn leave() {
     LOCAL.take();
 }
 
 /// The worker of that engine whose thread this is.
-pub fn worker_of(engine: &Arc<Engine>) -> Option<usize> {
+pub(crate) fn worker_of(engine: &Arc<Engine>) -> Option<usize> {
     LOCAL
         .try_with(|local| {
             local.borrow().as_ref().filter(|local| Arc::ptr_eq(&local.engine, engine)).map(|local| local.worker)
@@ -73,12 +73,12 @@ pub fn worker_of(engine: &Arc<Engine>) -> Option<usize> {
 
 /// Whether the calling thread is a worker's, of whatever engine.
 #[inline]
-pub fn on_worker() -> bool {
+pub(crate) fn on_worker() -> bool {
     LOCAL.try_with(|local| local.borrow().is_some()).unwrap_or(false)
 }
 
 /// Whether `targets` more entries could be taken, in an inbox or in the outbox.
-pub fn has_room(engine: &Arc<Engine>, targets: u64, weight: u32) -> bool {
+pub(crate) fn has_room(engine: &Arc<Engine>, targets: u64, weight: u32) -> bool {
     LOCAL.with_borrow(|local| {
         let Some(local) = local else { return false };
         if local.ended {
@@ -102,7 +102,7 @@ impl Local {
 }
 
 /// Pushes an entry, or keeps it in the outbox, and with it the call's pass if it needs one.
-pub fn push(engine: &Arc<Engine>, worker: usize, item: Item, weight: u32, pass: Option<Arc<HeldPass>>) {
+pub(crate) fn push(engine: &Arc<Engine>, worker: usize, item: Item, weight: u32, pass: Option<Arc<HeldPass>>) {
     LOCAL.with_borrow_mut(|local| {
         let local = local.as_mut().expect("called on a worker's thread");
         let item = if local.is_waiting(engine, worker) {
@@ -118,7 +118,7 @@ pub fn push(engine: &Arc<Engine>, worker: usize, item: Item, weight: u32, pass: 
 }
 
 /// Pushes what waits and now fits, keeping the order for each inbox. Returns whether nothing waits any more.
-pub fn flush() -> bool {
+pub(crate) fn flush() -> bool {
     let mut blocked: Vec<(*const Engine, usize)> = Vec::new();
     let mut pushed: Vec<(Arc<Engine>, usize)> = Vec::new();
     let empty = LOCAL.with_borrow_mut(|local| {
@@ -157,7 +157,7 @@ pub fn flush() -> bool {
 }
 
 /// Registers `waker` with every inbox that something waits for. The caller must flush once more before it sleeps.
-pub fn register(waker: &std::task::Waker) {
+pub(crate) fn register(waker: &std::task::Waker) {
     LOCAL.with_borrow(|local| {
         let mut seen: Vec<(*const Engine, usize)> = Vec::new();
         for waiting in local.iter().flat_map(|local| &local.waiting) {
@@ -172,7 +172,7 @@ pub fn register(waker: &std::task::Waker) {
 
 /// The worker ends: gives back what waits, and takes nothing more. Returns how many entries that were. The thread stays
 /// known as a worker's, for the callbacks that are still to run on it.
-pub fn end() -> u64 {
+pub(crate) fn end() -> u64 {
     let waiting = LOCAL.with_borrow_mut(|local| {
         let local = local.as_mut().expect("called on a worker's thread");
         local.ended = true;

@@ -93,7 +93,7 @@ impl Drop for Owner {
 }
 
 /// Ends an engine that could not start all its workers.
-pub(super) fn abandon(engine: &Arc<Engine>, threads: Vec<thread::JoinHandle<()>>) {
+pub(crate) fn abandon(engine: &Arc<Engine>, threads: Vec<thread::JoinHandle<()>>) {
     engine.gate.close();
     engine.gate.finish();
     engine.wake_all();

@@ -16,7 +16,7 @@ pub(crate) fn step(engine: &Arc<Engine>) {
 }
 
 /// For the shutdown, which waits for the workers next: those from number `ended` on do what is left to do, and end.
-pub(super) fn end(engine: &Arc<Engine>, ended: usize) {
+pub(crate) fn end(engine: &Arc<Engine>, ended: usize) {
     step(engine);
     (ended..engine.workers.len()).for_each(|index| {
         run::step(engine, index, true);

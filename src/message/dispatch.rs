@@ -49,4 +49,4 @@ impl<'a> SubscriptionRef<'a> {
 }
 
 /// What a subscriber attaches to a subscription, for dispatchers.
-pub type Metadata = Arc<dyn Any + Send + Sync>;
+pub(crate) type Metadata = Arc<dyn Any + Send + Sync>;

@@ -4,10 +4,10 @@
 //! In-process subscribers see a typed payload as it is; whoever needs bytes first triggers the one encoding, which is
 //! kept with the payload for everyone else. Two who need it at once: one encodes, the other waits.
 
-pub mod attachment;
-pub mod batch;
-pub mod body;
-pub mod dispatch;
-pub mod payload;
-pub mod references;
-pub mod slab;
+pub(crate) mod attachment;
+pub(crate) mod batch;
+pub(crate) mod body;
+pub(crate) mod dispatch;
+pub(crate) mod payload;
+pub(crate) mod references;
+pub(crate) mod slab;

@@ -6,8 +6,8 @@ use super::slab::{self, CellRef};
 /// users.
 #[derive(Debug)]
 pub(crate) struct References {
-    pub(super) cell: CellRef,
-    pub(super) count: u64,
+    pub(crate) cell: CellRef,
+    pub(crate) count: u64,
 }
 
 impl References {
@@ -34,7 +34,7 @@ impl Drop for References {
 /// # Safety
 ///
 /// They must be the caller's.
-pub(super) unsafe fn release(cell: CellRef, count: u64) {
+pub(crate) unsafe fn release(cell: CellRef, count: u64) {
     if cell.refs().sub(count) {
         // SAFETY: the count is zero: nobody has it any more, and this is the one who brought it there.
         unsafe { slab::free(cell) };

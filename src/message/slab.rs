@@ -60,7 +60,7 @@ const _: () = assert!(size_of::<Cell>() == 128);
 
 /// A cell in use.
 #[derive(Clone, Copy)]
-pub(super) struct CellRef(NonNull<Cell>);
+pub(crate) struct CellRef(NonNull<Cell>);
 
 // SAFETY: what is reached through it is the content, which is `Send + Sync` (asserted below), and atomics.
 unsafe impl Send for CellRef {}
@@ -76,7 +76,7 @@ impl CellRef {
     /// # Safety
     ///
     /// The caller must have a reference to the message of this number.
-    pub(super) unsafe fn from_handle(handle: u32) -> CellRef {
+    pub(crate) unsafe fn from_handle(handle: u32) -> CellRef {
         let chunk = SLAB.chunks[(handle >> CHUNK_BITS) as usize].load(Ordering::Acquire);
         debug_assert!(!chunk.is_null());
         // SAFETY: a number in use is of an allocated chunk (the caller's promise), and the offset is within it.
@@ -89,17 +89,17 @@ impl CellRef {
     }
 
     #[inline]
-    pub(super) fn refs(&self) -> &Refs {
+    pub(crate) fn refs(&self) -> &Refs {
         &self.cell().refs
     }
 
     #[inline]
-    pub(super) fn handle(&self) -> u32 {
+    pub(crate) fn handle(&self) -> u32 {
         self.cell().handle.load(Ordering::Relaxed)
     }
 
     #[inline]
-    pub(super) fn content(&self) -> &Content {
+    pub(crate) fn content(&self) -> &Content {
         self.cell().content.with(|content| {
             // SAFETY: a cell in use has a content that nobody writes (I1). It lives as long as the references do, which
             // every caller holds for as long as it holds us.
@@ -236,7 +236,7 @@ fn take_chain() -> Chain {
 const _: () = assert!(CHUNK.is_multiple_of(CHAIN));
 
 /// A cell with `content` and `refs` references.
-pub(super) fn alloc(content: Content, refs: u64) -> CellRef {
+pub(crate) fn alloc(content: Content, refs: u64) -> CellRef {
     // While a thread ends its magazine is gone: such a late message takes and gives single chains.
     let cell = MAGAZINE.try_with(|magazine| magazine.borrow_mut().alloc()).unwrap_or_else(|_| {
         let mut chain = take_chain();
@@ -257,7 +257,7 @@ pub(super) fn alloc(content: Content, refs: u64) -> CellRef {
 /// # Safety
 ///
 /// The caller must be the one who brought the count of references to zero.
-pub(super) unsafe fn free(cell: CellRef) {
+pub(crate) unsafe fn free(cell: CellRef) {
     let content = cell.cell().content.with(|slot| {
         // SAFETY: the content is there and nobody else has it (I1, the caller's promise); it is read out once.
         unsafe { (*slot).assume_init_read() }

@@ -107,7 +107,7 @@ impl Origin {
 
 /// Host and port; the port is empty or digits. An IPv6 address loses its brackets. Nothing if it is no authority; one
 /// with a user in it is none, since a browser never names one.
-pub(super) fn split_authority(authority: &str) -> Option<(&str, &str)> {
+pub(crate) fn split_authority(authority: &str) -> Option<(&str, &str)> {
     if let Some(rest) = authority.strip_prefix('[') {
         let (host, port) = rest.split_once(']')?;
         let is_address = host.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
@@ -124,7 +124,7 @@ fn is_number(text: &str) -> bool {
 }
 
 /// The port of a scheme that has one.
-pub(super) fn default_port(scheme: &str) -> Option<u16> {
+pub(crate) fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" | "ws" => Some(80),
         "https" | "wss" => Some(443),

@@ -118,7 +118,7 @@ impl Subprotocols {
 }
 
 /// Whether a subprotocol is a token in disguise.
-pub(super) fn is_bearer(offered: &[u8]) -> bool {
+pub(crate) fn is_bearer(offered: &[u8]) -> bool {
     offered.starts_with(BEARER.as_bytes())
 }
 

@@ -115,7 +115,7 @@ pub struct Page {
 ///
 /// It keeps its engine running. When the last handle is dropped, what was not told yet is told, and its thread ends.
 #[derive(Debug, Clone)]
-pub struct Presence(pub(super) Arc<Handle>);
+pub struct Presence(pub(crate) Arc<Handle>);
 
 impl Presence {
     /// Decides how a presence is made.

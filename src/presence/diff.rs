@@ -70,12 +70,12 @@ impl Diff {
         &self.leaves
     }
 
-    pub(super) fn of(joins: &[Meta], leaves: &[Meta]) -> Self {
+    pub(crate) fn of(joins: &[Meta], leaves: &[Meta]) -> Self {
         Diff { joins: grouped(joins.iter()), leaves: grouped(leaves.iter()) }
     }
 
     /// The parts of one as a whole.
-    pub(super) fn joined(parts: Vec<Diff>) -> Self {
+    pub(crate) fn joined(parts: Vec<Diff>) -> Self {
         parts
             .into_iter()
             .reduce(|mut whole, mut part| {
@@ -86,12 +86,12 @@ impl Diff {
             .unwrap_or_default()
     }
 
-    pub(super) fn sides_mut(&mut self) -> [&mut Vec<Present>; 2] {
+    pub(crate) fn sides_mut(&mut self) -> [&mut Vec<Present>; 2] {
         [&mut self.joins, &mut self.leaves]
     }
 
     /// As the payload of a message: a typed value in process, JSON on the wire.
-    pub(super) fn into_payload(self) -> Payload {
+    pub(crate) fn into_payload(self) -> Payload {
         Payload::encoded_by(self, |diff| Ok(diff.json()))
     }
 
@@ -149,7 +149,7 @@ fn write_key(json: &mut Vec<u8>, key: &str) {
 /// Presences that a `fetch` may add to: those of a diff, or of a state.
 #[derive(Debug)]
 pub struct Batch {
-    pub(super) all: Vec<Fetched>,
+    pub(crate) all: Vec<Fetched>,
 }
 
 /// A key of a [`Batch`].
@@ -162,7 +162,7 @@ pub struct Fetched {
 
 impl Batch {
     /// Of each key of some sides of a diff, once.
-    pub(super) fn of<'a>(all: impl Iterator<Item = &'a Present>) -> Self {
+    pub(crate) fn of<'a>(all: impl Iterator<Item = &'a Present>) -> Self {
         let mut places = HashMap::<&str, usize, crate::hash::Quality>::default();
         let mut batch: Vec<Fetched> = Vec::new();
         for present in all {
@@ -196,12 +196,12 @@ impl Batch {
     }
 
     /// Each key, and what was fetched for it.
-    pub(super) fn into_parts(self) -> Vec<(Present, Map<String, Value>)> {
+    pub(crate) fn into_parts(self) -> Vec<(Present, Map<String, Value>)> {
         self.all.into_iter().map(|Fetched { present, extra }| (present, extra)).collect()
     }
 
     /// Puts what was fetched beside the metas.
-    pub(super) fn apply<'a>(self, all: impl Iterator<Item = &'a mut Present>) {
+    pub(crate) fn apply<'a>(self, all: impl Iterator<Item = &'a mut Present>) {
         let mut extras = HashMap::<String, Box<str>, crate::hash::Quality>::default();
         for Fetched { present, mut extra } in self.all {
             extra.remove("metas");
@@ -233,8 +233,8 @@ impl Fetched {
 /// keep it no longer than need be.
 #[derive(Debug, Clone, Default)]
 pub struct Presences {
-    pub(super) snapshot: Snapshot,
-    pub(super) keys: usize,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) keys: usize,
 }
 
 impl Presences {
@@ -270,7 +270,7 @@ impl Presences {
 }
 
 /// All of a state, as JSON.
-pub(super) fn state_json(snapshot: &Snapshot) -> Bytes {
+pub(crate) fn state_json(snapshot: &Snapshot) -> Bytes {
     let size: usize = snapshot.iter().map(|entry| entry.meta.json().len() + entry.meta.key().len() + 16).sum();
     let mut json = Vec::with_capacity(size + 2);
     json.push(b'{');
@@ -285,12 +285,12 @@ pub(super) fn state_json(snapshot: &Snapshot) -> Bytes {
 }
 
 /// Some presences, grouped by key.
-pub(super) fn present<'a>(entries: impl Iterator<Item = &'a PresenceEntry>) -> Vec<Present> {
+pub(crate) fn present<'a>(entries: impl Iterator<Item = &'a PresenceEntry>) -> Vec<Present> {
     grouped(entries.map(|entry| &entry.meta))
 }
 
 /// Presences as JSON.
-pub(super) fn present_json(all: &[Present]) -> Bytes {
+pub(crate) fn present_json(all: &[Present]) -> Bytes {
     let mut json = Vec::new();
     write_all(&mut json, all);
     json.into()

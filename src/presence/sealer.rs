@@ -40,12 +40,12 @@ thread_local! {
 }
 
 /// Whether the calling thread tells what epochs came to: it must not wait for that.
-pub(super) fn is_here() -> bool {
+pub(crate) fn is_here() -> bool {
     TELLS.get()
 }
 
 /// See the module's text.
-pub(super) struct Sealer {
+pub(crate) struct Sealer {
     shared: Arc<PresenceShared>,
     /// Rooms that are to be sealed in this round.
     due: Vec<Arc<Room>>,
@@ -57,13 +57,13 @@ pub(super) struct Sealer {
 }
 
 impl Sealer {
-    pub(super) fn new(shared: Arc<PresenceShared>) -> Self {
+    pub(crate) fn new(shared: Arc<PresenceShared>) -> Self {
         let hook_queues = shared.hooks.are_there().then(|| Arc::new(HookQueues::new()));
         Sealer { shared, due: Vec::new(), cooling: VecDeque::new(), hook_queues, epoch: Epoch::default() }
     }
 
     /// The thread's work, until the presence is dropped. What is not told by then is told at the end.
-    pub(super) fn run(mut self) {
+    pub(crate) fn run(mut self) {
         TELLS.set(true);
         let signal = self.shared.signal.clone();
         let parker = Parker::new();
@@ -99,7 +99,7 @@ impl Sealer {
 
     /// For who has the presence, which has no thread: a round as for a flush, or the last one.
     #[cfg(fanfare_stepped)]
-    pub(super) fn step(&mut self, stop: bool) {
+    pub(crate) fn step(&mut self, stop: bool) {
         self.seal_round(Round { due: u64::MAX, flush: Some(0), stop });
     }
 

@@ -13,13 +13,13 @@ use std::time::Duration;
 
 /// What is fixed when a presence is made.
 #[derive(Debug, Clone)]
-pub(super) struct Options {
-    pub(super) diff_period: Duration,
-    pub(super) diff_metas_max: usize,
-    pub(super) state_metas_max: usize,
-    pub(super) key_bytes_max: usize,
-    pub(super) meta_bytes_max: usize,
-    pub(super) topic_metas_max: usize,
+pub(crate) struct Options {
+    pub(crate) diff_period: Duration,
+    pub(crate) diff_metas_max: usize,
+    pub(crate) state_metas_max: usize,
+    pub(crate) key_bytes_max: usize,
+    pub(crate) meta_bytes_max: usize,
+    pub(crate) topic_metas_max: usize,
 }
 
 type Fetch = Box<dyn Fn(&str, &mut Batch) + Send + Sync>;
@@ -30,35 +30,35 @@ type HandleMetas = Box<dyn FnMut(&str, &Diff, &[Present]) + Send>;
 
 /// Code of users that takes part in telling.
 #[derive(Default)]
-pub(super) struct Hooks {
-    pub(super) fetch: Option<Fetch>,
-    pub(super) diff: Option<Mutex<HandleDiff>>,
-    pub(super) metas: Option<Mutex<HandleMetas>>,
+pub(crate) struct Hooks {
+    pub(crate) fetch: Option<Fetch>,
+    pub(crate) diff: Option<Mutex<HandleDiff>>,
+    pub(crate) metas: Option<Mutex<HandleMetas>>,
 }
 
 impl Hooks {
-    pub(super) fn are_there(&self) -> bool {
+    pub(crate) fn are_there(&self) -> bool {
         self.fetch.is_some() || self.diff.is_some() || self.metas.is_some()
     }
 }
 
 /// What all handles of a presence share, and its thread.
-pub(super) struct PresenceShared {
-    pub(super) table: Arc<Table>,
+pub(crate) struct PresenceShared {
+    pub(crate) table: Arc<Table>,
     /// With other nodes.
-    pub(super) replication: Option<Replication>,
-    pub(super) signal: Arc<Signal>,
-    pub(super) pubsub: PubSub,
-    pub(super) options: Options,
-    pub(super) hooks: Hooks,
-    pub(super) counters: PresenceCounters,
+    pub(crate) replication: Option<Replication>,
+    pub(crate) signal: Arc<Signal>,
+    pub(crate) pubsub: PubSub,
+    pub(crate) options: Options,
+    pub(crate) hooks: Hooks,
+    pub(crate) counters: PresenceCounters,
 }
 
 /// What the handles have. Its drop ends the thread.
-pub(super) struct Handle {
-    pub(super) shared: Arc<PresenceShared>,
+pub(crate) struct Handle {
+    pub(crate) shared: Arc<PresenceShared>,
     #[cfg(fanfare_stepped)]
-    pub(super) sealer: Mutex<super::sealer::Sealer>,
+    pub(crate) sealer: Mutex<super::sealer::Sealer>,
 }
 
 #[cfg(fanfare_stepped)]
@@ -89,17 +89,17 @@ impl fmt::Debug for Handle {
 
 /// What is counted. Relaxed: each number says nothing of another.
 #[derive(Debug, Default)]
-pub(super) struct PresenceCounters {
-    pub(super) joins: AtomicU64,
-    pub(super) leaves: AtomicU64,
-    pub(super) diffs: AtomicU64,
-    pub(super) states: AtomicU64,
-    pub(super) states_encoded: AtomicU64,
-    pub(super) panics: AtomicU64,
+pub(crate) struct PresenceCounters {
+    pub(crate) joins: AtomicU64,
+    pub(crate) leaves: AtomicU64,
+    pub(crate) diffs: AtomicU64,
+    pub(crate) states: AtomicU64,
+    pub(crate) states_encoded: AtomicU64,
+    pub(crate) panics: AtomicU64,
 }
 
 impl PresenceCounters {
-    pub(super) fn add(&self, counter: &AtomicU64, count: usize) {
+    pub(crate) fn add(&self, counter: &AtomicU64, count: usize) {
         counter.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
@@ -125,11 +125,11 @@ pub struct Stats {
 }
 
 impl PresenceShared {
-    pub(super) fn check_topic(&self, topic: &str) -> Result<(), TopicError> {
+    pub(crate) fn check_topic(&self, topic: &str) -> Result<(), TopicError> {
         self.pubsub.engine().config.check_topic(topic)
     }
 
-    pub(super) fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         let PresenceCounters { joins, leaves, diffs, states, states_encoded, panics } = &self.counters;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
@@ -143,7 +143,7 @@ impl PresenceShared {
         }
     }
 
-    pub(super) fn list_fetched(&self, topic: &str, list: &Presences) -> Vec<(Present, Map<String, Value>)> {
+    pub(crate) fn list_fetched(&self, topic: &str, list: &Presences) -> Vec<(Present, Map<String, Value>)> {
         let mut batch = Batch::of(present(list.snapshot.iter()).iter());
         if let Some(fetch) = &self.hooks.fetch {
             fetch(topic, &mut batch);

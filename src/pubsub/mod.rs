@@ -1,7 +1,7 @@
 //! The engine as it is embedded: [`PubSub`], [`Topic`] handles, broadcasts.
 
-pub mod builder;
-pub mod topic;
+pub(crate) mod builder;
+pub(crate) mod topic;
 
 use self::builder::PubSubBuilder;
 use self::topic::Topic;

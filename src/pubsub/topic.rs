@@ -17,7 +17,7 @@ pub struct Topic {
 }
 
 impl Topic {
-    pub(super) fn new(engine: &Arc<Engine>, name: &str) -> Result<Topic, TopicError> {
+    pub(crate) fn new(engine: &Arc<Engine>, name: &str) -> Result<Topic, TopicError> {
         engine.config.check_topic(name)?;
         let entry = engine.topics.begin_use(name, TopicLifecycle::add_handle, Arc::clone);
         Ok(Topic { entry, engine: engine.clone() })

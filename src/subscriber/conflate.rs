@@ -17,7 +17,7 @@ use std::hash::Hash;
 use std::task::Waker;
 
 /// The reader's side of a conflating mailbox, whatever its key.
-pub(super) trait KeyedQueue: Send + Sync {
+pub(crate) trait KeyedQueue: Send + Sync {
     fn try_recv(&self) -> Result<Message, TryRecvError>;
     fn len(&self) -> usize;
     fn conflated(&self) -> u64;
@@ -56,13 +56,13 @@ struct Inner<K> {
 }
 
 /// The worker's side: a handler.
-pub(super) struct Sink<K: Hash + Eq + Clone + Send + 'static, F> {
+pub(crate) struct Sink<K: Hash + Eq + Clone + Send + 'static, F> {
     shared: Arc<Conflating<K>>,
     key: F,
 }
 
 /// A conflating mailbox of `capacity` keys: its reader's side and its worker's.
-pub(super) fn new<K, F>(key: F, capacity: usize) -> (Arc<dyn KeyedQueue>, Sink<K, F>)
+pub(crate) fn new<K, F>(key: F, capacity: usize) -> (Arc<dyn KeyedQueue>, Sink<K, F>)
 where
     K: Hash + Eq + Clone + Send + 'static,
     F: FnMut(&Message) -> K + Send + 'static,

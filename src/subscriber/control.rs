@@ -15,7 +15,7 @@ use crate::topic::table::TopicEntry;
 use std::any::Any;
 
 /// Log entries after which a sleeping worker is woken to apply them.
-pub(super) const LOG_WAKE: usize = 4096;
+pub(crate) const LOG_WAKE: usize = 4096;
 
 /// Subscribes and unsubscribes a subscriber. Cheap to clone; it keeps neither the subscriber nor the engine alive.
 #[derive(Clone)]

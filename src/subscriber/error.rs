@@ -68,7 +68,7 @@ impl From<RecvError> for RecvTimeoutError {
     }
 }
 
-pub(super) fn to_timeout(error: TryRecvError) -> RecvTimeoutError {
+pub(crate) fn to_timeout(error: TryRecvError) -> RecvTimeoutError {
     match error {
         TryRecvError::Empty => RecvTimeoutError::Timeout,
         TryRecvError::Lagged(lost) => RecvTimeoutError::Lagged(lost),

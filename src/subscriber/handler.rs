@@ -126,7 +126,7 @@ impl Context<'_> {
 }
 
 /// A handler, and the generation of its place.
-pub struct New<H> {
+pub(crate) struct New<H> {
     /// The handler.
     pub handler: H,
     /// The generation.

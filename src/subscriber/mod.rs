@@ -5,10 +5,10 @@
 //! [`Mailbox`](reader::Mailbox) is read by its owner. A [`HandlerSubscriber`](handler::HandlerSubscriber) has a
 //! callback on its worker in place of a mailbox.
 
-pub mod builder;
-pub mod conflate;
-pub mod control;
-pub mod error;
-pub mod handler;
-pub mod reader;
-pub mod set;
+pub(crate) mod builder;
+pub(crate) mod conflate;
+pub(crate) mod control;
+pub(crate) mod error;
+pub(crate) mod handler;
+pub(crate) mod reader;
+pub(crate) mod set;

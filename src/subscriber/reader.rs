@@ -22,7 +22,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// Messages taken from a ring at once.
-pub(super) const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 
 /// An identity with one bounded mailbox, subscribed to any number of topics. Dropping it ends all of that.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl Drop for Conflating {
 }
 
 /// The reader of a ring.
-pub(super) struct Ring {
+pub(crate) struct Ring {
     control: Control,
     /// The position of the next message: where the last take ended.
     next: u64,
@@ -130,11 +130,11 @@ struct Held {
 }
 
 impl Mailbox {
-    pub(super) fn ring(control: Control, wide: Option<Arc<[AtomicU32]>>) -> Self {
+    pub(crate) fn ring(control: Control, wide: Option<Arc<[AtomicU32]>>) -> Self {
         Mailbox(MailboxKind::Ring(Ring { control, next: 0, held: None, wide }))
     }
 
-    pub(super) fn conflating(queue: Arc<dyn KeyedQueue>, handler: HandlerSubscriber) -> Self {
+    pub(crate) fn conflating(queue: Arc<dyn KeyedQueue>, handler: HandlerSubscriber) -> Self {
         Mailbox(MailboxKind::Conflating(Box::new(Conflating { queue, handler })))
     }
 
@@ -143,7 +143,7 @@ impl Mailbox {
         self.as_control().clone()
     }
 
-    pub(super) fn as_control(&self) -> &Control {
+    pub(crate) fn as_control(&self) -> &Control {
         match &self.0 {
             MailboxKind::Ring(ring) => &ring.control,
             MailboxKind::Conflating(conflating) => &conflating.handler,
@@ -336,7 +336,7 @@ impl Mailbox {
     /// mailbox was a quarter of what reading through a set cost. Returns whether there is more to be found: of what
     /// comes later, messages and an end, the set is told.
     #[inline]
-    pub(super) fn take_batch(&mut self, batch: &mut Batch<BATCH>) -> Result<bool, TryRecvError> {
+    pub(crate) fn take_batch(&mut self, batch: &mut Batch<BATCH>) -> Result<bool, TryRecvError> {
         match &mut self.0 {
             MailboxKind::Ring(ring) => ring.take(batch, BATCH),
             MailboxKind::Conflating(conflating) => {
@@ -349,7 +349,7 @@ impl Mailbox {
     }
 
     /// Puts messages back that were taken last, in their order, to be taken again.
-    pub(super) fn put_back(&mut self, batch: &mut Batch<BATCH>) {
+    pub(crate) fn put_back(&mut self, batch: &mut Batch<BATCH>) {
         match &mut self.0 {
             MailboxKind::Ring(ring) => {
                 let held = &mut ring.held.get_or_insert_default().messages;
@@ -362,7 +362,7 @@ impl Mailbox {
     }
 
     /// Names the ready word that is to be set when something comes; null for none.
-    pub(super) fn set_ready(&self, group: Option<&Arc<ready::Group>>, number: usize) {
+    pub(crate) fn set_ready(&self, group: Option<&Arc<ready::Group>>, number: usize) {
         match &self.0 {
             MailboxKind::Ring(ring) => {
                 let word = group.map_or(std::ptr::null_mut::<ReadyWord>(), |group| group.word(number / 64));
@@ -374,14 +374,14 @@ impl Mailbox {
 
     /// Asks for the memory that the next read looks at.
     #[inline]
-    pub(super) fn ask_for_line(&self) {
+    pub(crate) fn ask_for_line(&self) {
         if let MailboxKind::Ring(ring) = &self.0 {
             prefetch(ring.line());
         }
     }
 
     /// The worker that writes it.
-    pub(super) fn worker_index(&self) -> usize {
+    pub(crate) fn worker_index(&self) -> usize {
         self.id().worker as usize
     }
 }

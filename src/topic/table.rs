@@ -11,7 +11,7 @@ use crate::protocol::topic_lifecycle::TopicLifecycle;
 use crate::sync::{Arc, Mutex};
 
 /// A topic. See [`topic_lifecycle`](crate::protocol::topic_lifecycle) for who keeps it alive.
-pub struct TopicEntry {
+pub(crate) struct TopicEntry {
     name: Box<str>,
     /// Who uses it.
     pub lifecycle: TopicLifecycle,
@@ -21,12 +21,12 @@ pub struct TopicEntry {
 
 impl TopicEntry {
     /// Its name.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Its number (I1).
-    pub fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> u32 {
         self.number
     }
 }
@@ -68,27 +68,27 @@ impl AsRef<str> for TopicEntry {
 
 /// The table of topics.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct Table {
     entries: Names<TopicEntry>,
     numbers: Arc<Numbers>,
 }
 
 impl Table {
     /// An empty table.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let numbers = Arc::new(Numbers(Mutex::new(FreeNumbers { free: Vec::new(), next: 0 })));
         Table { entries: Names::new(), numbers }
     }
 
     /// Calls `f` with the entry of that name, if there is one. The entry may be retired at any moment.
     #[inline]
-    pub fn look_up<R>(&self, name: &str, f: impl FnOnce(Option<&Arc<TopicEntry>>) -> R) -> R {
+    pub(crate) fn look_up<R>(&self, name: &str, f: impl FnOnce(Option<&Arc<TopicEntry>>) -> R) -> R {
         self.entries.look_up(name, f)
     }
 
     /// Calls `with` with the entry of that name, made if need be, once `begin` has begun to use it. `begin` returns
     /// `false` for a retired entry; that one is taken out, and another made.
-    pub fn begin_use<R>(
+    pub(crate) fn begin_use<R>(
         &self,
         name: &str,
         begin: impl Fn(&TopicLifecycle) -> bool,
@@ -105,13 +105,13 @@ impl Table {
     }
 
     /// Takes a retired entry out, if it is still in.
-    pub fn remove(&self, entry: &Arc<TopicEntry>) {
+    pub(crate) fn remove(&self, entry: &Arc<TopicEntry>) {
         debug_assert!(entry.lifecycle.is_retired());
         self.entries.remove(entry);
     }
 
     /// The names of all topics that somebody uses, in no order.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
         self.entries.for_each(|entry| {
             if !entry.lifecycle.is_retired() {
@@ -122,7 +122,7 @@ impl Table {
     }
 
     /// How many topics there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 }

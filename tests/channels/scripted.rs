@@ -9,7 +9,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 /// What a channel is made of and does. By default it joins, and does nothing.
-pub trait Script: Send + Sync {
+pub(crate) trait Script: Send + Sync {
     /// `Ok` with the channel's state and the reply.
     fn join(&self, _: &str, _: &mut Joining<'_, Shared>) -> Result<(State, Payload), Refusal> {
         Ok((Box::new(()), Payload::json_bytes("{}")))
@@ -30,8 +30,8 @@ pub trait Script: Send + Sync {
     fn terminate(&self, _: &Terminated, _: &mut ChannelSocket<'_, Shared>) {}
 }
 
-pub type Shared = Arc<dyn Script>;
-pub type State = Box<dyn Any + Send>;
+pub(crate) type Shared = Arc<dyn Script>;
+pub(crate) type State = Box<dyn Any + Send>;
 
 struct Scripted<const INLINE: bool>(#[expect(dead_code, reason = "held, to be dropped")] State);
 
@@ -72,16 +72,16 @@ impl Socket for Stage {
 }
 
 /// Adds a socket at `/socket` whose channels, on whatever topic, follow the script.
-pub fn mount(builder: EndpointBuilder, inline: bool, script: Shared) -> EndpointBuilder {
+pub(crate) fn mount(builder: EndpointBuilder, inline: bool, script: Shared) -> EndpointBuilder {
     let router = Router::new();
     let router = if inline { router.channel::<Scripted<true>>("*") } else { router.channel::<Scripted<false>>("*") };
     builder.socket("/socket", Stage(script), router.unwrap())
 }
 
-pub fn endpoint(pubsub: PubSub, inline: bool, limits: Limits, script: impl Script + 'static) -> Endpoint {
+pub(crate) fn endpoint(pubsub: PubSub, inline: bool, limits: Limits, script: impl Script + 'static) -> Endpoint {
     mount(Endpoint::builder(pubsub).limits(limits), inline, Arc::new(script)).build()
 }
 
-pub fn connect(endpoint: &Endpoint) -> fanfare::channel::test::Client {
+pub(crate) fn connect(endpoint: &Endpoint) -> fanfare::channel::test::Client {
     fanfare::channel::test::Client::connect(endpoint, "/socket", serde_json::json!({})).unwrap()
 }

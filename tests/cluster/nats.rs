@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 #[path = "../common/nats.rs"]
 mod server;
 
-pub use server::{Proxy, Server};
+pub(crate) use server::{Proxy, Server};
 
 /// A node's way to the server.
-pub fn cluster(server: &Server) -> Nats {
+pub(crate) fn cluster(server: &Server) -> Nats {
     at(server.address())
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub const ROOM: &str = "room:1";
+pub(crate) const ROOM: &str = "room:1";
 
 /// Everything is told soon, and nobody is waited for long.
 fn options() -> GossipOptions {
@@ -23,7 +23,7 @@ fn options() -> GossipOptions {
 }
 
 /// A node with presence.
-pub struct Node {
+pub(crate) struct Node {
     pub presence: Presence,
     /// Of what changes in the room, and of what is told of other nodes.
     pub room: Subscriber,
@@ -36,7 +36,7 @@ impl Node {
         Node::on(super::node(hub, name), true)
     }
 
-    pub fn on(pubsub: PubSub, goodbye: bool) -> Self {
+    pub(crate) fn on(pubsub: PubSub, goodbye: bool) -> Self {
         let builder = Presence::builder().gossip(options()).goodbye(goodbye).diff_period(Duration::from_millis(1));
         // First: some of what is told is told once.
         let (room, nodes) = (subscriber(&pubsub, &[ROOM]), subscriber(&pubsub, &[TOPIC]));
@@ -45,7 +45,7 @@ impl Node {
     }
 
     /// Who is there, and by which refs.
-    pub fn sees(&self) -> BTreeMap<String, Vec<String>> {
+    pub(crate) fn sees(&self) -> BTreeMap<String, Vec<String>> {
         let list = self.presence.list(ROOM);
         let refs = list.iter().map(|(key, metas)| {
             let mut refs: Vec<String> = metas.map(|meta| meta.json().to_owned()).collect();
@@ -56,7 +56,7 @@ impl Node {
     }
 
     /// Waits until it sees those keys, each as often as it is named: each change of what it sees is told.
-    pub fn wait_for(&mut self, keys: &[&str]) {
+    pub(crate) fn wait_for(&mut self, keys: &[&str]) {
         let mut expected = BTreeMap::<String, usize>::new();
         keys.iter().for_each(|key| *expected.entry((*key).to_owned()).or_default() += 1);
         self.wait_until(|node| {
@@ -66,14 +66,14 @@ impl Node {
         });
     }
 
-    pub fn wait_until(&mut self, is: impl Fn(&Node) -> bool) {
+    pub(crate) fn wait_until(&mut self, is: impl Fn(&Node) -> bool) {
         while !is(self) {
             self.room.recv().unwrap();
         }
     }
 
     /// Waits until this is told of a node.
-    pub fn wait_told(&mut self, event: &str, name: &str) {
+    pub(crate) fn wait_told(&mut self, event: &str, name: &str) {
         loop {
             let message = self.nodes.recv().unwrap();
             if message.event() == event {
@@ -85,7 +85,7 @@ impl Node {
 }
 
 /// `ann` and `ben` on one node, `cat` on the other, and both know.
-pub fn two_here_and_one_there(a: &mut Node, b: &mut Node) -> [Owner; 3] {
+pub(crate) fn two_here_and_one_there(a: &mut Node, b: &mut Node) -> [Owner; 3] {
     let [ann, ben, cat] = [Owner::new(), Owner::new(), Owner::new()];
     a.presence.track((&ann, ROOM), "ann", json!({})).unwrap();
     a.presence.track((&ben, ROOM), "ben", json!({})).unwrap();

@@ -16,7 +16,7 @@ fn jwt(issuer: &KeyPair, subject: &KeyPair, claim: Value) -> String {
 }
 
 /// An operator with an account: what a server is told of them.
-pub fn configuration(operator: &KeyPair, account: &KeyPair) -> String {
+pub(crate) fn configuration(operator: &KeyPair, account: &KeyPair) -> String {
     let is_operator = jwt(operator, operator, json!({ "type": "operator", "version": 2 }));
     let limits = json!({
         "subs": -1, "data": -1, "payload": -1, "conn": -1, "leaf": -1, "imports": -1, "exports": -1, "wildcards": true,
@@ -27,7 +27,7 @@ pub fn configuration(operator: &KeyPair, account: &KeyPair) -> String {
 }
 
 /// What is in a credentials file: a user's JWT by an account, and a seed.
-pub fn credentials(account: &KeyPair, user: &KeyPair, seed: &KeyPair) -> String {
+pub(crate) fn credentials(account: &KeyPair, user: &KeyPair, seed: &KeyPair) -> String {
     let claim = json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {} });
     let (jwt, seed) = (jwt(account, user, claim), seed.seed().unwrap());
     format!(

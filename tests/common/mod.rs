@@ -12,14 +12,14 @@ use fanfare::{
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-pub use watchdog::{Watchdog, watch};
+pub(crate) use watchdog::{Watchdog, watch};
 
 /// More members than any walk does in one piece, several times over: such a walk is suspended.
-pub const MANY: usize = 20_000;
+pub(crate) const MANY: usize = 20_000;
 
 /// One configuration of the matrix.
 #[derive(Debug, Clone, Copy)]
-pub struct Setup {
+pub(crate) struct Setup {
     pub workers: usize,
     /// `None`: by cost.
     pub in_place: Option<u64>,
@@ -28,13 +28,13 @@ pub struct Setup {
 }
 
 impl Setup {
-    pub const PLAIN: Setup = Setup { workers: 1, in_place: Some(200), inbox: 1024, wait: Wait::Park };
+    pub(crate) const PLAIN: Setup = Setup { workers: 1, in_place: Some(200), inbox: 1024, wait: Wait::Park };
 
-    pub fn workers(workers: usize) -> Setup {
+    pub(crate) fn workers(workers: usize) -> Setup {
         Setup { workers, ..Setup::PLAIN }
     }
 
-    pub fn builder(&self) -> PubSubBuilder {
+    pub(crate) fn builder(&self) -> PubSubBuilder {
         let builder = PubSub::builder().workers(self.workers).inbox_entries_max(self.inbox).wait(self.wait);
         match self.in_place {
             Some(members) => builder.in_place_members_max(members),
@@ -42,13 +42,13 @@ impl Setup {
         }
     }
 
-    pub fn build(&self) -> PubSub {
+    pub(crate) fn build(&self) -> PubSub {
         self.builder().build().unwrap()
     }
 }
 
 /// Runs a test on an engine of each configuration that matters to it.
-pub fn matrix(test: impl Fn(Setup, PubSub)) {
+pub(crate) fn matrix(test: impl Fn(Setup, PubSub)) {
     for setup in setups() {
         // Shown if the test fails.
         println!("{setup:?}");
@@ -57,7 +57,7 @@ pub fn matrix(test: impl Fn(Setup, PubSub)) {
 }
 
 /// The configurations: one worker and several, with and without delivery in place, with a roomy inbox and a tiny one.
-pub fn setups() -> Vec<Setup> {
+pub(crate) fn setups() -> Vec<Setup> {
     Vec::from([
         Setup { workers: 1, in_place: Some(200), inbox: 1024, wait: Wait::Park },
         Setup { workers: 1, in_place: Some(0), inbox: 2, wait: Wait::Park },
@@ -69,25 +69,25 @@ pub fn setups() -> Vec<Setup> {
 }
 
 /// A message that is a number.
-pub fn number(n: u64) -> Payload {
+pub(crate) fn number(n: u64) -> Payload {
     Payload::typed(n)
 }
 
 /// The number that a message is.
-pub fn value(message: &Message) -> u64 {
+pub(crate) fn value(message: &Message) -> u64 {
     *message.downcast_ref::<u64>().expect("the message is a number")
 }
 
 /// What a mailbox has said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Read {
+pub(crate) enum Read {
     Number(u64),
     Lagged(u64),
     Closed(CloseReason),
 }
 
 /// Reads all that is in a mailbox now, with the end if it has come.
-pub fn read_all(mailbox: &mut Mailbox) -> Vec<Read> {
+pub(crate) fn read_all(mailbox: &mut Mailbox) -> Vec<Read> {
     let mut all = Vec::new();
     loop {
         match mailbox.try_recv() {
@@ -104,7 +104,7 @@ pub fn read_all(mailbox: &mut Mailbox) -> Vec<Read> {
 }
 
 /// Reads all that is in a mailbox now, which must be numbers.
-pub fn numbers(mailbox: &mut Mailbox) -> Vec<u64> {
+pub(crate) fn numbers(mailbox: &mut Mailbox) -> Vec<u64> {
     let number = |read| match read {
         Read::Number(n) => n,
         other => panic!("{other:?} in place of a number"),
@@ -114,37 +114,37 @@ pub fn numbers(mailbox: &mut Mailbox) -> Vec<u64> {
 
 /// Where a handler notes the numbers that it got.
 #[derive(Debug, Clone, Default)]
-pub struct Notes(Arc<Mutex<Vec<u64>>>);
+pub(crate) struct Notes(Arc<Mutex<Vec<u64>>>);
 
 impl Notes {
-    pub fn new() -> Notes {
+    pub(crate) fn new() -> Notes {
         Notes::default()
     }
 
-    pub fn note(&self, n: u64) {
+    pub(crate) fn note(&self, n: u64) {
         self.0.lock().unwrap().push(n);
     }
 
-    pub fn take(&self) -> Vec<u64> {
+    pub(crate) fn take(&self) -> Vec<u64> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 
     /// A handler that notes what it gets.
-    pub fn handler(&self) -> impl FnMut(&Message, &mut Context<'_>) + Send + 'static {
+    pub(crate) fn handler(&self) -> impl FnMut(&Message, &mut Context<'_>) + Send + 'static {
         let notes = self.clone();
         move |message, _| notes.note(value(message))
     }
 }
 
 /// Waits until all workers sleep.
-pub fn wait_until_asleep(pubsub: &PubSub) {
+pub(crate) fn wait_until_asleep(pubsub: &PubSub) {
     while pubsub.stats().workers.iter().any(|worker| !worker.sleeps) {
         std::thread::yield_now();
     }
 }
 
 /// Subscribers with the smallest mailboxes that make a topic large; nobody reads them.
-pub fn fill(pubsub: &PubSub, worker: usize, topics: &[&str], count: usize) -> Vec<Subscriber> {
+pub(crate) fn fill(pubsub: &PubSub, worker: usize, topics: &[&str], count: usize) -> Vec<Subscriber> {
     let one = |_| {
         let subscriber = pubsub.subscriber().worker(worker).capacity(1).build().unwrap();
         topics.iter().for_each(|topic| subscriber.subscribe(topic).unwrap());
@@ -154,7 +154,7 @@ pub fn fill(pubsub: &PubSub, worker: usize, topics: &[&str], count: usize) -> Ve
 }
 
 /// Holds a worker still: a handler on it that does not return until it is let go.
-pub struct Blocker {
+pub(crate) struct Blocker {
     handler: HandlerSubscriber,
     topic: String,
     entered: Receiver<()>,
@@ -162,7 +162,7 @@ pub struct Blocker {
 }
 
 impl Blocker {
-    pub fn new(pubsub: &PubSub, worker: usize) -> Blocker {
+    pub(crate) fn new(pubsub: &PubSub, worker: usize) -> Blocker {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let topic = format!("blocker:{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let (enter, entered) = channel();
@@ -179,28 +179,28 @@ impl Blocker {
 
     /// Blocks the worker. Returns once it is in the handler: nothing that is published from now on is looked at before
     /// the blocker is let go or dropped.
-    pub fn block(&self, pubsub: &PubSub) {
+    pub(crate) fn block(&self, pubsub: &PubSub) {
         pubsub.broadcast(&self.topic, "block", number(0)).unwrap();
         self.entered.recv().unwrap();
     }
 
     /// Lets the worker go on.
-    pub fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.go.send(()).unwrap();
     }
 }
 
 /// A clock of events: each reading is later than all that were returned before it was asked for.
 #[derive(Debug, Default)]
-pub struct Clock(AtomicU64);
+pub(crate) struct Clock(AtomicU64);
 
 impl Clock {
-    pub fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.0.fetch_add(1, Ordering::SeqCst)
     }
 
     /// When `f` began and when it had returned.
-    pub fn span<R>(&self, f: impl FnOnce() -> R) -> (Span, R) {
+    pub(crate) fn span<R>(&self, f: impl FnOnce() -> R) -> (Span, R) {
         let begin = self.now();
         let result = f();
         (Span { begin, end: self.now() }, result)
@@ -209,23 +209,23 @@ impl Clock {
 
 /// When a call began and when it had returned.
 #[derive(Debug, Clone, Copy)]
-pub struct Span {
+pub(crate) struct Span {
     pub begin: u64,
     pub end: u64,
 }
 
 impl Span {
-    pub fn is_before(&self, other: &Span) -> bool {
+    pub(crate) fn is_before(&self, other: &Span) -> bool {
         self.end < other.begin
     }
 }
 
 /// A small generator of numbers that look random; the same ones for the same seed.
 #[derive(Debug)]
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }

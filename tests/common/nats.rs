@@ -15,14 +15,14 @@ const OF_DEBIAN: &str = "/usr/sbin/nats-server";
 const STARTS_MAX: u32 = 5;
 
 /// A server. It is killed when this goes.
-pub struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     child: Option<Child>,
 }
 
 impl Server {
     /// Starts one on a port of the system's choice, with more lines for its configuration.
-    pub fn start(configuration: &str) -> Server {
+    pub(crate) fn start(configuration: &str) -> Server {
         for _ in 0..STARTS_MAX {
             // The port is free when this listener goes; somebody may be faster than the server, hence the attempts.
             let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
@@ -35,12 +35,12 @@ impl Server {
         panic!("no port stays free for nats-server")
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Ends it at once: all of its connections break.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -48,7 +48,7 @@ impl Server {
     }
 
     /// Starts it again where it was.
-    pub fn restart(&mut self, configuration: &str) {
+    pub(crate) fn restart(&mut self, configuration: &str) {
         self.kill();
         self.try_run(configuration).unwrap_or_else(|log| panic!("nats-server does not start again: {log}"));
     }
@@ -85,14 +85,14 @@ impl Drop for Server {
 }
 
 /// A path for a file that no other test has.
-pub fn scratch(name: &str, extension: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str, extension: &str) -> PathBuf {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{number}.{extension}", std::process::id()))
 }
 
 /// A link to a server: a place that passes bytes on, until it is cut.
-pub struct Proxy {
+pub(crate) struct Proxy {
     address: SocketAddr,
     shared: Arc<Mutex<Wires>>,
     thread: Option<JoinHandle<()>>,
@@ -107,7 +107,7 @@ struct Wires {
 }
 
 impl Proxy {
-    pub fn to(server: SocketAddr) -> Proxy {
+    pub(crate) fn to(server: SocketAddr) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Wires::default()));
@@ -130,18 +130,18 @@ impl Proxy {
         Proxy { address, shared, thread: Some(thread) }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Breaks the connection, and each that is tried from now on.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         let mut wires = self.shared.lock().unwrap();
         wires.cut = true;
         wires.break_all();
     }
 
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.shared.lock().unwrap().cut = false;
     }
 }
@@ -182,17 +182,17 @@ impl Drop for Proxy {
 }
 
 /// Somebody on the network who is no node, and speaks the protocol by hand.
-pub struct Stranger(BufReader<TcpStream>);
+pub(crate) struct Stranger(BufReader<TcpStream>);
 
 impl Stranger {
-    pub fn at(server: SocketAddr) -> Stranger {
+    pub(crate) fn at(server: SocketAddr) -> Stranger {
         let mut stranger = Stranger(BufReader::new(TcpStream::connect(server).unwrap()));
         stranger.say(b"CONNECT {\"verbose\":false}\r\n");
         stranger
     }
 
     /// Sends bytes, and waits until the server has done what they say.
-    pub fn say(&mut self, bytes: &[u8]) {
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
         self.0.get_mut().write_all(&[bytes, b"PING\r\n"].concat()).unwrap();
         let mut said = Vec::new();
         while !said.ends_with(b"PONG\r\n") {
@@ -200,7 +200,7 @@ impl Stranger {
         }
     }
 
-    pub fn publish(&mut self, subject: &str, payload: &[u8]) {
+    pub(crate) fn publish(&mut self, subject: &str, payload: &[u8]) {
         self.say(&[format!("PUB {subject} {}\r\n", payload.len()).as_bytes(), payload, b"\r\n"].concat());
     }
 }

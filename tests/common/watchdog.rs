@@ -8,12 +8,12 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Ends the process if a test hangs. Keep it for the length of the test.
-pub struct Watchdog {
+pub(crate) struct Watchdog {
     _end: Sender<()>,
 }
 
 /// Starts the watchdog of a test.
-pub fn watch() -> Watchdog {
+pub(crate) fn watch() -> Watchdog {
     let (end, ended) = channel::<()>();
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
     std::thread::spawn(move || {

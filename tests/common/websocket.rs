@@ -12,11 +12,11 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 /// The longest frame and message of the comparison.
-pub const BYTES_MAX: usize = 3_000;
+pub(crate) const BYTES_MAX: usize = 3_000;
 
 /// How the length of a frame is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     Shortest,
     Two,
     Eight,
@@ -24,7 +24,7 @@ pub enum Form {
 
 /// A client's frame, right or wrong.
 #[derive(Debug, Clone)]
-pub struct ClientFrame {
+pub(crate) struct ClientFrame {
     /// FIN, the reserved bits and the opcode.
     pub first: u8,
     pub key: Option<[u8; 4]>,
@@ -33,7 +33,7 @@ pub struct ClientFrame {
 }
 
 impl ClientFrame {
-    pub fn write(&self, bytes: &mut Vec<u8>) {
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
         let length = self.payload.len();
         let masked = if self.key.is_some() { 0x80 } else { 0 };
         bytes.push(self.first);
@@ -59,7 +59,7 @@ impl ClientFrame {
     }
 }
 
-pub fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.frame_bytes_max = BYTES_MAX;
     limits.message_bytes_max = BYTES_MAX;
@@ -68,13 +68,13 @@ pub fn limits() -> Limits {
 
 /// What came out, and the error that ended it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome<E> {
+pub(crate) struct Outcome<E> {
     pub events: Vec<Event<'static>>,
     pub error: Option<E>,
 }
 
 /// What our decoder makes of `bytes`, given in pieces of these sizes, over and over; in one piece if there are none.
-pub fn ours(bytes: &[u8], sizes: &[usize]) -> Outcome<DecodeError> {
+pub(crate) fn ours(bytes: &[u8], sizes: &[usize]) -> Outcome<DecodeError> {
     let mut decoder = Decoder::new();
     let mut outcome = Outcome { events: Vec::new(), error: None };
     let mut rest = bytes.to_vec();
@@ -102,7 +102,7 @@ pub fn ours(bytes: &[u8], sizes: &[usize]) -> Outcome<DecodeError> {
 
 /// A socket that has `input` to read, then nothing for now, and takes all that is written.
 #[derive(Debug)]
-pub struct Pipe {
+pub(crate) struct Pipe {
     input: Cursor<Vec<u8>>,
     pub output: Vec<u8>,
 }
@@ -126,13 +126,13 @@ impl Write for Pipe {
     }
 }
 
-pub fn tungstenite(input: &[u8], role: Role) -> WebSocket<Pipe> {
+pub(crate) fn tungstenite(input: &[u8], role: Role) -> WebSocket<Pipe> {
     let config = WebSocketConfig::default().max_message_size(Some(BYTES_MAX)).max_frame_size(Some(BYTES_MAX));
     WebSocket::from_raw_socket(Pipe { input: Cursor::new(input.to_vec()), output: Vec::new() }, role, Some(config))
 }
 
 /// What tungstenite makes of `bytes` up to a close, in this role.
-pub fn theirs(bytes: &[u8], role: Role) -> Outcome<Error> {
+pub(crate) fn theirs(bytes: &[u8], role: Role) -> Outcome<Error> {
     let mut socket = tungstenite(bytes, role);
     let mut events = Vec::new();
     loop {
@@ -159,7 +159,7 @@ pub fn theirs(bytes: &[u8], role: Role) -> Outcome<Error> {
 }
 
 /// Panics unless both make the same of `bytes`.
-pub fn compare(bytes: &[u8], sizes: &[usize]) {
+pub(crate) fn compare(bytes: &[u8], sizes: &[usize]) {
     let ours = ours(bytes, sizes);
     // Enough to end the frame that has begun; as a header it says nothing that could be right.
     let whole = if ours.error.is_some() { [bytes, &[1; BYTES_MAX + 20]].concat() } else { bytes.to_vec() };

@@ -6,11 +6,11 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The refs of each key.
-pub type Refs = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Refs = BTreeMap<String, BTreeSet<String>>;
 
 /// See the module's text.
 #[derive(Default)]
-pub struct View {
+pub(crate) struct View {
     pub state: Refs,
     /// Every diff so far.
     pub diffs: Vec<Value>,
@@ -21,14 +21,14 @@ pub struct View {
     held: Vec<Value>,
 }
 
-pub fn refs_of(entry: &Value) -> Vec<String> {
+pub(crate) fn refs_of(entry: &Value) -> Vec<String> {
     let metas = entry["metas"].as_array().unwrap();
     assert!(!metas.is_empty(), "an entry has metas");
     metas.iter().map(|meta| meta["phx_ref"].as_str().unwrap().to_owned()).collect()
 }
 
 /// What the server says that is so.
-pub fn live(presence: &Presence, topic: &str) -> Refs {
+pub(crate) fn live(presence: &Presence, topic: &str) -> Refs {
     let list = presence.list(topic);
     let refs: Refs = list
         .iter()
@@ -41,23 +41,23 @@ pub fn live(presence: &Presence, topic: &str) -> Refs {
 
 impl View {
     /// One that is there from the beginning, when nobody was present.
-    pub fn strict() -> View {
+    pub(crate) fn strict() -> View {
         View { strict: true, seeded: true, ..View::default() }
     }
 
     /// One that waits for a state.
-    pub fn waiting() -> View {
+    pub(crate) fn waiting() -> View {
         View::default()
     }
 
     /// Reads what is in the mailbox.
-    pub fn read(&mut self, subscriber: &mut Subscriber) {
+    pub(crate) fn read(&mut self, subscriber: &mut Subscriber) {
         while let Ok(message) = subscriber.try_recv() {
             self.message(&message);
         }
     }
 
-    pub fn message(&mut self, message: &Message) {
+    pub(crate) fn message(&mut self, message: &Message) {
         assert_eq!(message.event(), "presence_diff");
         let diff: Value = serde_json::from_slice(message.json().unwrap()).unwrap();
         self.diffs.push(diff.clone());
@@ -65,7 +65,7 @@ impl View {
     }
 
     /// Takes a state, and then the diffs that came before it.
-    pub fn seed(&mut self, state: &[u8]) {
+    pub(crate) fn seed(&mut self, state: &[u8]) {
         let state: Value = serde_json::from_slice(state).unwrap();
         let entries = state.as_object().unwrap();
         self.state = entries.iter().map(|(key, entry)| (key.clone(), refs_of(entry).into_iter().collect())).collect();
@@ -75,7 +75,7 @@ impl View {
         }
     }
 
-    pub fn apply(&mut self, diff: &Value) {
+    pub(crate) fn apply(&mut self, diff: &Value) {
         let (joins, leaves) = (diff["joins"].as_object().unwrap(), diff["leaves"].as_object().unwrap());
         assert!(!(joins.is_empty() && leaves.is_empty()), "a diff says something");
         for (key, entry) in joins {

@@ -10,7 +10,9 @@ mod rules;
 mod shipped;
 mod source;
 mod tables;
+mod visibility;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -179,6 +181,32 @@ fn layers_are_used_from_above() {
 #[test]
 fn cycles_are_listed() {
     pass(&cycles::unlisted(&Library::new(&files_of("src")), tables::CYCLES));
+}
+
+#[test]
+fn visibilities_are_three() {
+    hold(files_of_all(), |_, source| visibility::other_reaches(source));
+}
+
+#[test]
+fn rustc_holds_what_is_public() {
+    let manifest = read_file("Cargo.toml");
+    assert!(visibility::is_held_by_rustc(&manifest), "Cargo.toml: no `unreachable_pub` in the lints of the workspace");
+}
+
+#[test]
+fn only_what_models_reach_is_exempt() {
+    hold(files_of_all(), |name, source| {
+        let (modules, mut breaches) = visibility::exempt(name, source);
+        let unlisted = modules.iter().filter(|(_, module)| !tables::REACHED_BY_MODELS.contains(&module.as_str()));
+        breaches.extend(unlisted.map(|(line, module)| format!("{line}: `{module}` is not in REACHED_BY_MODELS")));
+        breaches
+    });
+    let modules = |(name, source): &(String, Source)| visibility::exempt(name, source).0;
+    let exempt: BTreeSet<String> = files_of("src").iter().flat_map(modules).map(|(_, module)| module).collect();
+    let idle = tables::REACHED_BY_MODELS.iter().filter(|module| !exempt.contains(**module));
+    let breach = |module: &&str| format!("{module}: no exemption on its `mod` line: take it off REACHED_BY_MODELS");
+    pass(&idle.map(breach).collect::<Vec<String>>());
 }
 
 /// Every text that names paths: (path from the root, its paragraphs).

@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-pub const TEXT: u8 = 1;
-pub const BINARY: u8 = 2;
-pub const CLOSE: u8 = 8;
-pub const PING: u8 = 9;
-pub const PONG: u8 = 10;
+pub(crate) const TEXT: u8 = 1;
+pub(crate) const BINARY: u8 = 2;
+pub(crate) const CLOSE: u8 = 8;
+pub(crate) const PING: u8 = 9;
+pub(crate) const PONG: u8 = 10;
 /// The bit of a frame that is the last of its message.
-pub const FIN: u8 = 0x80;
+pub(crate) const FIN: u8 = 0x80;
 
 /// Anyone may connect.
-pub struct Anyone;
+pub(crate) struct Anyone;
 
 impl Socket for Anyone {
     type Assigns = ();
@@ -36,7 +36,7 @@ impl Socket for Anyone {
 }
 
 /// Sends back what it is pushed, and broadcasts `shout`.
-pub struct Room;
+pub(crate) struct Room;
 
 impl Channel for Room {
     type Assigns = ();
@@ -54,24 +54,24 @@ impl Channel for Room {
 }
 
 /// An engine whose workers sleep in a poll.
-pub fn engine(workers: usize) -> PubSub {
+pub(crate) fn engine(workers: usize) -> PubSub {
     PubSub::builder().workers(workers).wait(Wait::Poll).build().unwrap()
 }
 
 /// An endpoint with `Anyone` and rooms at `/socket`.
-pub fn endpoint(pubsub: &PubSub) -> Endpoint {
+pub(crate) fn endpoint(pubsub: &PubSub) -> Endpoint {
     let router = Router::new().channel::<Room>("room:*").unwrap();
     Endpoint::builder(pubsub.clone()).socket("/socket", Anyone, router).build()
 }
 
 /// A server of that endpoint, with these options and whatever `more` adds.
-pub fn server(pubsub: &PubSub, options: Options, more: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Server {
+pub(crate) fn server(pubsub: &PubSub, options: Options, more: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Server {
     let builder = Server::builder(endpoint(pubsub)).options(options);
     more(builder).listen("127.0.0.1:0".parse().unwrap()).unwrap()
 }
 
 /// The options with something changed.
-pub fn options(change: impl FnOnce(&mut Options)) -> Options {
+pub(crate) fn options(change: impl FnOnce(&mut Options)) -> Options {
     let mut options = Options::default();
     change(&mut options);
     options
@@ -79,7 +79,7 @@ pub fn options(change: impl FnOnce(&mut Options)) -> Options {
 
 /// An answer of HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub status: u16,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
@@ -87,43 +87,43 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// A frame of the server: its first byte without `FIN`, which it always has, and its payload.
-pub type Frame = (u8, Vec<u8>);
+pub(crate) type Frame = (u8, Vec<u8>);
 
 /// A connection.
 #[derive(Debug)]
-pub struct Wire {
+pub(crate) struct Wire {
     input: BufReader<TcpStream>,
 }
 
 impl Wire {
-    pub fn connect(to: SocketAddr) -> Wire {
+    pub(crate) fn connect(to: SocketAddr) -> Wire {
         let stream = TcpStream::connect(to).unwrap();
         stream.set_nodelay(true).unwrap();
         Wire { input: BufReader::new(stream) }
     }
 
-    pub fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &TcpStream {
         self.input.get_ref()
     }
 
     /// Sends bytes, all at once if the system takes them so.
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream().write_all(bytes.as_ref()).unwrap();
     }
 
     /// Says that nothing more will be sent.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.stream().shutdown(Shutdown::Write).unwrap();
     }
 
     /// Reads the answer to a request; `has_body` is false for one to HEAD.
-    pub fn reply_to(&mut self, has_body: bool) -> Reply {
+    pub(crate) fn reply_to(&mut self, has_body: bool) -> Reply {
         let mut line = String::new();
         self.input.read_line(&mut line).unwrap();
         let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
@@ -148,29 +148,29 @@ impl Wire {
     }
 
     /// Sends a request and reads the answer.
-    pub fn request(&mut self, text: &str) -> Reply {
+    pub(crate) fn request(&mut self, text: &str) -> Reply {
         self.send(text);
         self.reply_to(!text.starts_with("HEAD "))
     }
 
     /// Reads to the end; a reset is an end too.
-    pub fn rest(&mut self) -> Vec<u8> {
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let _ = self.input.read_to_end(&mut rest);
         rest
     }
 
     /// A frame goes to the server. `first` has the opcode and `FIN`.
-    pub fn frame(&mut self, first: u8, payload: &[u8]) {
+    pub(crate) fn frame(&mut self, first: u8, payload: &[u8]) {
         self.send(frame(first, payload));
     }
 
-    pub fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.frame(FIN | TEXT, text.as_bytes());
     }
 
     /// The next frame of the server, if the connection has not ended.
-    pub fn try_next(&mut self) -> Option<Frame> {
+    pub(crate) fn try_next(&mut self) -> Option<Frame> {
         let mut head = [0; 2];
         self.input.read_exact(&mut head).ok()?;
         assert_eq!(head[0] & 0xF0, FIN, "the server sends whole messages");
@@ -186,37 +186,37 @@ impl Wire {
         Some((head[0] & 0x0F, payload))
     }
 
-    pub fn next(&mut self) -> Frame {
+    pub(crate) fn next(&mut self) -> Frame {
         self.try_next().expect("the connection goes on")
     }
 
     /// The next message, which is JSON.
-    pub fn json(&mut self) -> Value {
+    pub(crate) fn json(&mut self) -> Value {
         let (opcode, payload) = self.next();
         assert_eq!(opcode, TEXT, "{payload:?}");
         serde_json::from_slice(&payload).unwrap()
     }
 
     /// Sends a message of version 2 and reads the answer.
-    pub fn ask(&mut self, message: &Value) -> Value {
+    pub(crate) fn ask(&mut self, message: &Value) -> Value {
         self.text(&message.to_string());
         self.json()
     }
 
     /// Joins a topic with 1 as its join's reference, by version 2.
-    pub fn join(&mut self, topic: &str) {
+    pub(crate) fn join(&mut self, topic: &str) {
         let answer = self.ask(&json!(["1", "1", topic, "phx_join", {}]));
         assert_eq!(answer, json!(["1", "1", topic, "phx_reply", { "status": "ok", "response": {} }]));
     }
 
     /// Sees that the connection still lives.
-    pub fn heartbeat(&mut self) {
+    pub(crate) fn heartbeat(&mut self) {
         let answer = self.ask(&json!([null, "hb", "phoenix", "heartbeat", {}]));
         assert_eq!(answer, json!([null, "hb", "phoenix", "phx_reply", { "status": "ok", "response": {} }]));
     }
 
     /// The code of the close that comes next, behind which the connection ends.
-    pub fn close_code(&mut self) -> u16 {
+    pub(crate) fn close_code(&mut self) -> u16 {
         let (opcode, payload) = self.next();
         assert_eq!(opcode, CLOSE, "{}", String::from_utf8_lossy(&payload));
         let code = u16::from_be_bytes([payload[0], payload[1]]);
@@ -226,7 +226,7 @@ impl Wire {
 }
 
 /// A client's frame.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
         short @ 0..=125 => bytes.push(0x80 | short as u8),
@@ -246,12 +246,12 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The key of RFC 6455's own example.
-pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// What answers it.
-pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// A request to open a WebSocket, with more headers, each line with its end.
-pub fn handshake(target: &str, more: &str) -> String {
+pub(crate) fn handshake(target: &str, more: &str) -> String {
     format!(
         "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-key: {KEY}\r\nsec-websocket-version: 13\r\n{more}\r\n"
@@ -259,7 +259,7 @@ pub fn handshake(target: &str, more: &str) -> String {
 }
 
 /// Opens a WebSocket.
-pub fn open(to: SocketAddr, target: &str) -> Wire {
+pub(crate) fn open(to: SocketAddr, target: &str) -> Wire {
     let mut wire = Wire::connect(to);
     let reply = wire.request(&handshake(target, ""));
     assert_eq!((reply.status, reply.header("sec-websocket-accept")), (101, Some(ACCEPT)));
@@ -267,6 +267,6 @@ pub fn open(to: SocketAddr, target: &str) -> Wire {
 }
 
 /// Opens a WebSocket of `/socket` by version 2.
-pub fn socket(to: SocketAddr) -> Wire {
+pub(crate) fn socket(to: SocketAddr) -> Wire {
     open(to, "/socket/websocket?vsn=2.0.0")
 }

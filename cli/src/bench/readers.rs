@@ -17,11 +17,11 @@ use super::subscribers::topic_of;
 use crate::cli::Load;
 
 /// Rounds that a reader may be behind: half of a mailbox.
-pub(super) const BEHIND_MAX: u64 = 4;
+pub(crate) const BEHIND_MAX: u64 = 4;
 /// Names of rounds, in turn. More of them than rounds in flight.
-pub(super) const ROUNDS: [&str; 8] = ["0", "1", "2", "3", "4", "5", "6", "7"];
+pub(crate) const ROUNDS: [&str; 8] = ["0", "1", "2", "3", "4", "5", "6", "7"];
 /// The event of the message that ends a reader's rounds.
-pub(super) const STOP: &str = "stop";
+pub(crate) const STOP: &str = "stop";
 /// How long a reader waits for a message that was promised. Past that the engine has lost it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -46,7 +46,7 @@ struct Progress {
 }
 
 /// See the module's text.
-pub(super) struct Readers {
+pub(crate) struct Readers {
     orders: Vec<Sender<Order>>,
     reports: Receiver<Done>,
     progress: Vec<Arc<Progress>>,
@@ -56,15 +56,15 @@ pub(super) struct Readers {
 }
 
 /// What readers have read.
-pub(super) struct Read {
-    pub(super) messages: u64,
+pub(crate) struct Read {
+    pub(crate) messages: u64,
     /// When the last of them was.
-    pub(super) last: Instant,
+    pub(crate) last: Instant,
 }
 
 impl Readers {
     /// Deals the mailboxes out: neighbours to the same reader, and every so many-th to nobody.
-    pub(super) fn start(mailboxes: Vec<Subscriber>, load: &Load) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn start(mailboxes: Vec<Subscriber>, load: &Load) -> Result<Self, Box<dyn Error>> {
         let is_slow = |number: usize| {
             let before = |number: usize| number * load.slow_readers / load.subscribers;
             before(number) != before(number + 1)
@@ -100,24 +100,24 @@ impl Readers {
     }
 
     /// Whether nobody reads.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.orders.is_empty()
     }
 
     /// Has every mailbox read the `messages` that it got on `topic`, or on its own topic, since it was last read.
-    pub(super) fn drain(&self, topic: Option<usize>, messages: u64) -> Result<Option<Read>, Box<dyn Error>> {
+    pub(crate) fn drain(&self, topic: Option<usize>, messages: u64) -> Result<Option<Read>, Box<dyn Error>> {
         self.orders.iter().for_each(|order| drop(order.send(Order::Drain(topic, messages))));
         self.collect()
     }
 
     /// Lets the readers read as messages come, round by round, until they get [`STOP`].
-    pub(super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.progress.iter().for_each(|progress| progress.rounds.store(0, Ordering::Relaxed));
         self.orders.iter().for_each(|order| drop(order.send(Order::Run)));
     }
 
     /// Waits until no reader is more than [`BEHIND_MAX`] rounds behind the one that comes next.
-    pub(super) fn wait_for_room(&self, next: u64) {
+    pub(crate) fn wait_for_room(&self, next: u64) {
         let is_behind = |progress: &Arc<Progress>| {
             // Acquire: pairs with the reader's store; nothing hangs on it but the count itself.
             next >= progress.rounds.load(Ordering::Acquire) + BEHIND_MAX
@@ -128,7 +128,7 @@ impl Readers {
     }
 
     /// What was read since [`begin`](Self::begin), once every mailbox has got [`STOP`].
-    pub(super) fn end(&self) -> Result<Option<Read>, Box<dyn Error>> {
+    pub(crate) fn end(&self) -> Result<Option<Read>, Box<dyn Error>> {
         self.collect()
     }
 

@@ -26,29 +26,29 @@ impl Handler for Count {
 }
 
 /// An engine full of subscribers, and what it took to fill it.
-pub(super) struct Full {
-    pub(super) pubsub: PubSub,
-    pub(super) names: Vec<String>,
-    pub(super) mailboxes: Vec<Subscriber>,
+pub(crate) struct Full {
+    pub(crate) pubsub: PubSub,
+    pub(crate) names: Vec<String>,
+    pub(crate) mailboxes: Vec<Subscriber>,
     /// Kept, since dropping one ends its handler.
-    pub(super) handlers: Vec<HandlerSubscriber>,
-    pub(super) create_per_s: f64,
-    pub(super) subscribe_per_s: f64,
-    pub(super) bytes_per_subscriber: Option<f64>,
+    pub(crate) handlers: Vec<HandlerSubscriber>,
+    pub(crate) create_per_s: f64,
+    pub(crate) subscribe_per_s: f64,
+    pub(crate) bytes_per_subscriber: Option<f64>,
 }
 
 /// The topic of the subscriber with that number.
-pub(super) fn topic_of(subscriber: usize, load: &Load) -> usize {
+pub(crate) fn topic_of(subscriber: usize, load: &Load) -> usize {
     subscriber % load.topics
 }
 
 /// Members of a topic.
-pub(super) fn members_of(topic: usize, load: &Load) -> usize {
+pub(crate) fn members_of(topic: usize, load: &Load) -> usize {
     load.subscribers / load.topics + usize::from(topic < load.subscribers % load.topics)
 }
 
 /// Starts an engine, makes the subscribers and subscribes each to its topic, with a progress bar on a terminal.
-pub(super) fn make(load: &Load) -> Result<Full, Box<dyn Error>> {
+pub(crate) fn make(load: &Load) -> Result<Full, Box<dyn Error>> {
     let names: Vec<String> = (0..load.topics).map(|topic| format!("bench:{topic}")).collect();
     let idle = match load.idle {
         cli::Idle::Park => Idle::Park,

@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Anyone may connect, and be whom they say in `user_id`: this is a demo.
-pub(super) struct Users;
+pub(crate) struct Users;
 
 /// Who is connected, if it has said so.
-pub(super) struct User {
+pub(crate) struct User {
     id: Option<String>,
 }
 
@@ -30,7 +30,7 @@ impl Socket for Users {
 }
 
 /// `room:*`: a chat, and who is in it.
-pub(super) struct Room {
+pub(crate) struct Room {
     presence: Presence,
     /// Who this is, in the room's presence.
     key: String,
@@ -39,10 +39,10 @@ pub(super) struct Room {
 }
 
 /// What the route of the rooms knows.
-pub(super) struct RoomOptions {
+pub(crate) struct RoomOptions {
     /// Whether clients may have what only tests want.
-    pub(super) tests: bool,
-    pub(super) presence: Presence,
+    pub(crate) tests: bool,
+    pub(crate) presence: Presence,
 }
 
 /// Sent by a channel to itself: it has joined.
@@ -136,7 +136,7 @@ impl Room {
 }
 
 /// `bench:*`: broadcasts, and nothing else.
-pub(super) struct Bench;
+pub(crate) struct Bench;
 
 impl Channel for Bench {
     type Assigns = User;
@@ -157,7 +157,7 @@ impl Channel for Bench {
 }
 
 /// `users_socket:ID`: what concerns one user, told to each of the user's connections.
-pub(super) struct UserChannel;
+pub(crate) struct UserChannel;
 
 impl Channel for UserChannel {
     type Assigns = User;

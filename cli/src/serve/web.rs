@@ -15,7 +15,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const JSON: &str = "application/json; charset=utf-8";
 
 /// Answers plain HTTP.
-pub(super) struct Web {
+pub(crate) struct Web {
     endpoint: Endpoint,
     presence: Presence,
     assets: Option<PathBuf>,
@@ -23,7 +23,7 @@ pub(super) struct Web {
 }
 
 impl Web {
-    pub(super) fn new(endpoint: Endpoint, presence: Presence, options: &ServeOptions) -> Result<Self, String> {
+    pub(crate) fn new(endpoint: Endpoint, presence: Presence, options: &ServeOptions) -> Result<Self, String> {
         let find = |path: &PathBuf| {
             let found = path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
             if found.is_dir() { Ok(found) } else { Err(format!("{} is not a folder", path.display())) }
@@ -32,7 +32,7 @@ impl Web {
         Ok(Web { endpoint, presence, assets, admin: options.admin })
     }
 
-    pub(super) fn answer(&self, request: &Request<'_>, body: &[u8]) -> Response {
+    pub(crate) fn answer(&self, request: &Request<'_>, body: &[u8]) -> Response {
         let reads = matches!(request.method, "GET" | "HEAD");
         match request.path {
             "/" if reads => page(HTML, include_str!("../page/index.html")),

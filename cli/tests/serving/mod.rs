@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// A command of the program, without what the environment of the tests says to it.
-pub fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FANFARE_")) {
         command.env_remove(name);
@@ -17,7 +17,7 @@ pub fn command(arguments: &[&str]) -> Command {
 }
 
 /// A server. It is killed when this goes.
-pub struct Serving {
+pub(crate) struct Serving {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
     pub address: SocketAddr,
@@ -25,12 +25,12 @@ pub struct Serving {
 
 impl Serving {
     /// Starts `fanfare serve` on a port of the system's choice.
-    pub fn start(arguments: &[&str]) -> Serving {
+    pub(crate) fn start(arguments: &[&str]) -> Serving {
         Serving::of(command(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat()))
     }
 
     /// Starts a command, and waits until it listens.
-    pub fn of(mut command: Command) -> Serving {
+    pub(crate) fn of(mut command: Command) -> Serving {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -44,18 +44,18 @@ impl Serving {
         Serving { child, output, address }
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Sends a signal by its name.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits for its end; what it had to say.
-    pub fn wait(mut self) -> (ExitStatus, String, String) {
+    pub(crate) fn wait(mut self) -> (ExitStatus, String, String) {
         let (mut output, mut errors) = (String::new(), String::new());
         self.output.read_to_string(&mut output).unwrap();
         self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();

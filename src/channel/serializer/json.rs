@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 /// The text of a text frame, whose first byte other than space must be `opening`.
-pub(super) fn envelope(bytes: &[u8], opening: u8) -> Result<&str, DecodeError> {
+pub(crate) fn envelope(bytes: &[u8], opening: u8) -> Result<&str, DecodeError> {
     let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8)?;
     match first_byte(bytes) {
         Some(first) if first == opening => {}
@@ -18,7 +18,7 @@ pub(super) fn envelope(bytes: &[u8], opening: u8) -> Result<&str, DecodeError> {
     if is_too_deep(bytes) { Err(DecodeError::TooDeep) } else { Ok(text) }
 }
 
-pub(super) fn bad_json(error: serde_json::Error) -> DecodeError {
+pub(crate) fn bad_json(error: serde_json::Error) -> DecodeError {
     DecodeError::Json(error.to_string().into())
 }
 
@@ -52,15 +52,15 @@ fn is_too_deep(json: &[u8]) -> bool {
 }
 
 /// The field as it was found in the envelope.
-pub(super) fn required(raw: Option<&RawValue>, field: Field) -> Result<&RawValue, DecodeError> {
+pub(crate) fn required(raw: Option<&RawValue>, field: Field) -> Result<&RawValue, DecodeError> {
     raw.ok_or(DecodeError::Missing(field))
 }
 
-pub(super) fn scalar(raw: &RawValue) -> Result<Scalar, DecodeError> {
+pub(crate) fn scalar(raw: &RawValue) -> Result<Scalar, DecodeError> {
     Scalar::from_json(raw.get()).map_err(bad_json)
 }
 
-pub(super) fn event(raw: &RawValue) -> Result<Box<str>, DecodeError> {
+pub(crate) fn event(raw: &RawValue) -> Result<Box<str>, DecodeError> {
     if !raw.get().starts_with('"') {
         return Err(DecodeError::EventNotString);
     }
@@ -68,12 +68,12 @@ pub(super) fn event(raw: &RawValue) -> Result<Box<str>, DecodeError> {
 }
 
 /// The payload, cut out of the frame that it was found in.
-pub(super) fn payload(frame: &Bytes, raw: &RawValue) -> Payload {
+pub(crate) fn payload(frame: &Bytes, raw: &RawValue) -> Payload {
     Payload::Json(frame.slice_ref(raw.get().as_bytes()))
 }
 
 /// A payload's JSON: any value.
-pub(super) fn any_json(payload: &Payload) -> Result<&[u8], EncodeError> {
+pub(crate) fn any_json(payload: &Payload) -> Result<&[u8], EncodeError> {
     let json = payload.json().map_err(|error| match error {
         crate::EncodeError::Binary => EncodeError::Binary,
         failed @ crate::EncodeError::Failed(_) => EncodeError::Payload(failed),
@@ -84,13 +84,13 @@ pub(super) fn any_json(payload: &Payload) -> Result<&[u8], EncodeError> {
 }
 
 /// A payload's JSON, which must be an object: its first byte tells.
-pub(super) fn object(payload: &Payload) -> Result<&[u8], EncodeError> {
+pub(crate) fn object(payload: &Payload) -> Result<&[u8], EncodeError> {
     let json = any_json(payload)?;
     if first_byte(json) == Some(b'{') { Ok(json) } else { Err(EncodeError::NotObject) }
 }
 
 /// A part of a frame that is to be written.
-pub(super) enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     /// As it is.
     Raw(&'a [u8]),
     /// As a JSON string.
@@ -98,7 +98,7 @@ pub(super) enum Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
-    pub(super) fn scalar(scalar: &'a Scalar) -> Piece<'a> {
+    pub(crate) fn scalar(scalar: &'a Scalar) -> Piece<'a> {
         match scalar {
             Scalar::Null => Piece::Raw(b"null"),
             Scalar::Str(text) => Piece::Str(text),
@@ -126,7 +126,7 @@ impl<'a> Piece<'a> {
 }
 
 /// The pieces as one: one allocation of exactly their length.
-pub(super) fn join(pieces: &[Piece<'_>]) -> Bytes {
+pub(crate) fn join(pieces: &[Piece<'_>]) -> Bytes {
     let len = pieces.iter().map(Piece::len).sum();
     let mut bytes = Vec::with_capacity(len);
     for piece in pieces {

@@ -50,7 +50,7 @@ impl Versions {
     }
 
     /// The serializers, in the order of the table.
-    pub(in crate::channel) fn serializers(&self) -> impl Iterator<Item = &Arc<dyn Serializer>> {
+    pub(crate) fn serializers(&self) -> impl Iterator<Item = &Arc<dyn Serializer>> {
         self.0.iter().map(|entry| &entry.serializer)
     }
 

@@ -32,7 +32,7 @@ use tokio::task::coop::unconstrained;
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// All that the thread is given.
-pub(super) struct Driver {
+pub(crate) struct Driver {
     checked: Checked,
     node: String,
     link: Arc<Link>,
@@ -54,7 +54,7 @@ struct Link {
 }
 
 impl Driver {
-    pub(super) fn new(
+    pub(crate) fn new(
         checked: Checked,
         node: String,
         outgoing: Arc<Outgoing>,
@@ -73,7 +73,7 @@ impl Driver {
     }
 
     /// Runs until the end.
-    pub(super) fn run(mut self) {
+    pub(crate) fn run(mut self) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {

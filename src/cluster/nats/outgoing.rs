@@ -20,7 +20,7 @@ use std::task::{Poll, Wake, Waker};
 use std::time::Instant;
 
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     state: Mutex<OutgoingState>,
     /// Written when a connection is made. Relaxed: a limit that changes says nothing about anything else.
     payload_bytes_max: AtomicU64,
@@ -41,7 +41,7 @@ struct OutgoingState {
 }
 
 #[derive(Debug)]
-pub(super) enum OutgoingEntry {
+pub(crate) enum OutgoingEntry {
     Payload(Subject, Bytes),
     /// Somebody waits until all before it has reached the server.
     Flush(Flush),
@@ -49,7 +49,7 @@ pub(super) enum OutgoingEntry {
 
 /// The thread's end of a flush. The waiter wakes when it goes, done or not.
 #[derive(Debug)]
-pub(super) struct Flush(Arc<Flushing>);
+pub(crate) struct Flush(Arc<Flushing>);
 
 #[derive(Debug)]
 struct Flushing {
@@ -61,7 +61,7 @@ struct Flushing {
 }
 
 impl Outgoing {
-    pub(super) fn new(payload_bytes_max: usize, buffer_bytes_max: usize) -> Outgoing {
+    pub(crate) fn new(payload_bytes_max: usize, buffer_bytes_max: usize) -> Outgoing {
         Outgoing {
             state: Mutex::new(OutgoingState {
                 queue: VecDeque::new(),
@@ -76,20 +76,20 @@ impl Outgoing {
         }
     }
 
-    pub(super) fn payload_bytes_max(&self) -> usize {
+    pub(crate) fn payload_bytes_max(&self) -> usize {
         self.payload_bytes_max.load(Ordering::Relaxed) as usize
     }
 
-    pub(super) fn limit_payloads(&self, bytes: usize) {
+    pub(crate) fn limit_payloads(&self, bytes: usize) {
         self.payload_bytes_max.store(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> Health {
         self.state.lock().health.clone()
     }
 
     /// Returns whether it was another one. Without effect once it is stopped, but for `begin`.
-    pub(super) fn set_health(&self, health: Health) -> bool {
+    pub(crate) fn set_health(&self, health: Health) -> bool {
         let mut state = self.state.lock();
         if state.health == health || state.health == Health::Stopped {
             return false;
@@ -102,18 +102,18 @@ impl Outgoing {
     }
 
     /// Whether nothing more is to be received.
-    pub(super) fn is_ended(&self) -> bool {
+    pub(crate) fn is_ended(&self) -> bool {
         self.is_ended.load(Ordering::Relaxed)
     }
 
     /// Begins to take.
-    pub(super) fn begin(&self, health: Health) {
+    pub(crate) fn begin(&self, health: Health) {
         self.is_ended.store(false, Ordering::Relaxed);
         self.state.lock().health = health;
     }
 
     /// Takes nothing any more, and lets the thread and all who wait for it go.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.is_ended.store(true, Ordering::Relaxed);
         let mut state = self.state.lock();
         state.health = Health::Stopped;
@@ -125,7 +125,7 @@ impl Outgoing {
         drop(queue);
     }
 
-    pub(super) fn take(&self, subject: Subject, payload: Bytes) -> Taken {
+    pub(crate) fn take(&self, subject: Subject, payload: Bytes) -> Taken {
         if payload.len() > self.payload_bytes_max() {
             return Taken::TooLong;
         }
@@ -148,7 +148,7 @@ impl Outgoing {
     }
 
     /// Waits, on the calling thread, until what was taken before has reached the server.
-    pub(super) fn flush(&self, deadline: Instant) -> bool {
+    pub(crate) fn flush(&self, deadline: Instant) -> bool {
         let flush = Arc::new(Flushing {
             done: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
@@ -176,7 +176,7 @@ impl Outgoing {
     }
 
     /// The next to go out, when there is a link.
-    pub(super) async fn next(&self) -> OutgoingEntry {
+    pub(crate) async fn next(&self) -> OutgoingEntry {
         poll_fn(|context| {
             let mut state = self.state.lock();
             if state.health == Health::Ready
@@ -194,7 +194,7 @@ impl Outgoing {
     }
 
     /// Puts back what `next` has given, and could not leave.
-    pub(super) fn put_back(&self, entry: OutgoingEntry) {
+    pub(crate) fn put_back(&self, entry: OutgoingEntry) {
         let mut state = self.state.lock();
         if state.health == Health::Stopped {
             return;
@@ -206,7 +206,7 @@ impl Outgoing {
     }
 
     /// Waits for the end.
-    pub(super) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         poll_fn(|context| {
             let mut state = self.state.lock();
             if state.health == Health::Stopped {
@@ -220,12 +220,12 @@ impl Outgoing {
 }
 
 impl Flush {
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         // Pairs with the loads in `Outgoing::flush`.
         self.0.done.store(true, Ordering::Release);
     }
 
-    pub(super) fn is_given_up(&self) -> bool {
+    pub(crate) fn is_given_up(&self) -> bool {
         self.0.given_up.load(Ordering::Relaxed)
     }
 }

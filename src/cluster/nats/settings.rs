@@ -20,12 +20,12 @@ const COMMANDS_MAX: usize = 16;
 const READ_BYTES: u16 = 1 << 15;
 /// How many of the shortest payloads, with their heads of at least 17 bytes, come in one turn of the connection. So
 /// many may wait by default: a slow receiver then holds up the connection, and nothing is lost here.
-pub(super) const RECEIVED_PAYLOADS: usize = 1 << 18;
+pub(crate) const RECEIVED_PAYLOADS: usize = 1 << 18;
 const _: () = assert!(128 * READ_BYTES as usize / 17 < RECEIVED_PAYLOADS);
 
 /// Who the node is to the server.
 #[derive(Clone)]
-pub(super) enum Credentials {
+pub(crate) enum Credentials {
     Nobody,
     User {
         name: String,
@@ -38,30 +38,30 @@ pub(super) enum Credentials {
 
 /// What the builder was told.
 #[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) urls: Vec<String>,
-    pub(super) prefix: String,
-    pub(super) credentials: Credentials,
-    pub(super) credentials_file: Option<PathBuf>,
-    pub(super) require_tls: bool,
-    pub(super) ca_file: Option<PathBuf>,
-    pub(super) name: Option<String>,
-    pub(super) reconnect_delay_max: Duration,
-    pub(super) received_payloads_max: usize,
+pub(crate) struct Settings {
+    pub(crate) urls: Vec<String>,
+    pub(crate) prefix: String,
+    pub(crate) credentials: Credentials,
+    pub(crate) credentials_file: Option<PathBuf>,
+    pub(crate) require_tls: bool,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) name: Option<String>,
+    pub(crate) reconnect_delay_max: Duration,
+    pub(crate) received_payloads_max: usize,
 }
 
 /// What is known to be in order.
 #[derive(Clone)]
-pub(super) struct Checked {
-    pub(super) servers: Vec<ServerAddr>,
-    pub(super) subjects: Subjects,
-    pub(super) reconnect_delay_max: Duration,
+pub(crate) struct Checked {
+    pub(crate) servers: Vec<ServerAddr>,
+    pub(crate) subjects: Subjects,
+    pub(crate) reconnect_delay_max: Duration,
     settings: Settings,
     tls: ClientConfig,
 }
 
 impl Settings {
-    pub(super) fn check(mut self) -> Result<Checked, NatsError> {
+    pub(crate) fn check(mut self) -> Result<Checked, NatsError> {
         let servers = self.urls.iter().map(|url| server(url)).collect::<Result<_, _>>()?;
         if !is_prefix(&self.prefix) {
             return Err(NatsError::Prefix(self.prefix));
@@ -83,7 +83,7 @@ impl Settings {
 
 impl Checked {
     /// Options for one connection, without its callbacks.
-    pub(super) fn options(&self) -> ConnectOptions {
+    pub(crate) fn options(&self) -> ConnectOptions {
         let max = self.reconnect_delay_max;
         let mut options = ConnectOptions::new()
             .no_echo()

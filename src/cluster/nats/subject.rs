@@ -16,34 +16,34 @@ const PREFIX_BYTES_MAX: usize = 255;
 
 /// The subjects below one prefix.
 #[derive(Debug, Clone)]
-pub(super) struct Subjects {
+pub(crate) struct Subjects {
     prefix: String,
     partitions: Vec<Subject>,
 }
 
 impl Subjects {
     /// Those below `prefix`, which must be [valid](is_prefix).
-    pub(super) fn new(prefix: &str) -> Subjects {
+    pub(crate) fn new(prefix: &str) -> Subjects {
         let partitions = (0..PARTITIONS).map(|partition| Subject::from(format!("{prefix}.b.{partition}"))).collect();
         Subjects { prefix: prefix.to_owned(), partitions }
     }
 
-    pub(super) fn partition(&self, partition: u16) -> Subject {
+    pub(crate) fn partition(&self, partition: u16) -> Subject {
         self.partitions[usize::from(partition)].clone()
     }
 
     /// All partitions.
-    pub(super) fn partitions(&self) -> String {
+    pub(crate) fn partitions(&self) -> String {
         format!("{}.b.*", self.prefix)
     }
 
     /// The partition of a subject that [`partitions`](Self::partitions) has matched, if there is one of that number.
-    pub(super) fn partition_of(&self, subject: &str) -> Option<u16> {
+    pub(crate) fn partition_of(&self, subject: &str) -> Option<u16> {
         let number = subject.strip_prefix(&self.prefix)?.strip_prefix(".b.")?;
         number.parse().ok().filter(|partition| *partition < PARTITIONS)
     }
 
-    pub(super) fn node(&self, name: &str) -> String {
+    pub(crate) fn node(&self, name: &str) -> String {
         use std::fmt::Write;
         let mut subject = format!("{}.n.", self.prefix);
         for byte in name.bytes() {
@@ -57,17 +57,17 @@ impl Subjects {
     }
 
     /// Nobody's: the server answers at once that nobody listens.
-    pub(super) fn nobody(&self) -> String {
+    pub(crate) fn nobody(&self) -> String {
         format!("{}.s", self.prefix)
     }
 
-    pub(super) fn inboxes(&self) -> String {
+    pub(crate) fn inboxes(&self) -> String {
         format!("{}.i", self.prefix)
     }
 }
 
 /// Whether subjects can begin so: tokens of letters, digits, `-` and `_` between dots.
-pub(super) fn is_prefix(prefix: &str) -> bool {
+pub(crate) fn is_prefix(prefix: &str) -> bool {
     let is_token = |token: &str| !token.is_empty() && token.bytes().all(is_plain);
     prefix.len() <= PREFIX_BYTES_MAX && prefix.split('.').all(is_token)
 }

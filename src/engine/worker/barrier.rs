@@ -6,7 +6,7 @@ use std::time::Instant;
 
 /// Counts down over the workers, and over the topics of each that were busy when it passed.
 #[derive(Debug)]
-pub struct Barrier {
+pub(crate) struct Barrier {
     /// Parts still to be reached. Counted up by a worker that holds a part, down by whoever reaches one.
     parts: AtomicU32,
     /// When the last part was reached.
@@ -18,7 +18,7 @@ pub struct Barrier {
 
 impl Barrier {
     /// A barrier of `parts` parts that wakes `parker` when the last is reached.
-    pub fn new(parts: u32, parker: &std::sync::Arc<Parker>) -> Self {
+    pub(crate) fn new(parts: u32, parker: &std::sync::Arc<Parker>) -> Self {
         Barrier {
             parts: AtomicU32::new(parts),
             at: Mutex::new(None),
@@ -28,12 +28,12 @@ impl Barrier {
     }
 
     /// Adds parts, by someone who holds one.
-    pub fn add(&self, parts: u32) {
+    pub(crate) fn add(&self, parts: u32) {
         self.parts.fetch_add(parts, Ordering::Relaxed);
     }
 
     /// Reaches a part.
-    pub fn reach(&self) {
+    pub(crate) fn reach(&self) {
         let now = Instant::now();
         {
             let mut at = self.at.lock();
@@ -46,18 +46,18 @@ impl Barrier {
     }
 
     /// Gives a part up: it will not be reached.
-    pub fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
         self.waker.wake_by_ref();
     }
 
     /// Whether a part was given up.
-    pub fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Acquire)
     }
 
     /// When the last part was reached, if it was.
-    pub fn reached(&self) -> Option<Instant> {
+    pub(crate) fn reached(&self) -> Option<Instant> {
         if self.parts.load(Ordering::Acquire) == 0 { *self.at.lock() } else { None }
     }
 }

@@ -33,7 +33,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Deliveries in a slice: about 10 us of walking.
-pub const SLICE: usize = 4096;
+pub(crate) const SLICE: usize = 4096;
 /// Entries popped before a suspended walk gets its turn.
 const BATCH: usize = 64;
 /// Topics that lost their last member before their bits are cleared, while the worker is busy.
@@ -45,7 +45,7 @@ const AHEAD: usize = 4;
 /// Log entries that a publisher applies for a worker when it delivers in place.
 const IN_PLACE_LOG_MAX: u64 = 64;
 /// What a delivery in place costs the publisher, about, in nanoseconds: a line, most likely of another processor.
-pub const NS_PER_DELIVERY: u64 = 8;
+pub(crate) const NS_PER_DELIVERY: u64 = 8;
 /// So few members are delivered to in place without a look at the clock.
 const FEW: usize = 32;
 /// A publisher may deliver in place for one part in so many of its time.
@@ -53,7 +53,7 @@ const IN_PLACE_SHARE: u64 = 4;
 
 /// A worker's own state. See the module's text.
 #[derive(Debug)]
-pub struct Core {
+pub(crate) struct Core {
     control_log: ControlLogReader<Op>,
     members: Members,
     /// The slabs of handlers, by kind; that of mailboxes is empty.
@@ -96,7 +96,7 @@ struct Walk {
 }
 
 /// A broadcast that its publisher would deliver itself, as it concerns one worker.
-pub struct Small {
+pub(crate) struct Small {
     /// How far the log may be applied.
     pub position: u64,
     /// The number of its topic.
@@ -145,7 +145,7 @@ fn note_gone(gone: &mut Vec<(Arc<TopicEntry>, u64)>, topic: &Arc<TopicEntry>, co
 
 impl Core {
     /// A core without members.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Core {
             control_log: ControlLogReader::new(),
             members: Members::new(),
@@ -169,13 +169,13 @@ impl Core {
 
     /// Exchanges what is left to do without the baton for an empty `afterwards`.
     #[inline]
-    pub fn hand_over(&mut self, afterwards: &mut Afterwards) {
+    pub(crate) fn hand_over(&mut self, afterwards: &mut Afterwards) {
         self.walker.hand_over(afterwards);
         hand_over(&mut self.members.removed_metadata, &mut afterwards.metadata);
     }
 
     /// Does a bounded piece of work. Returns whether there was any.
-    pub fn run(&mut self, engine: &Arc<Engine>, me: &Worker) -> bool {
+    pub(crate) fn run(&mut self, engine: &Arc<Engine>, me: &Worker) -> bool {
         let mut worked = false;
         let mut budget = SLICE;
         for _ in 0..BATCH {
@@ -230,7 +230,7 @@ impl Core {
     }
 
     /// The position up to which the control log has been applied.
-    pub fn applied(&self) -> u64 {
+    pub(crate) fn applied(&self) -> u64 {
         self.control_log.applied()
     }
 
@@ -609,7 +609,7 @@ impl Core {
 
     /// Whether a broadcast may be delivered on the thread of its publisher: it is cheap, and nothing is before it.
     /// Applies the log.
-    pub fn takes_in_place(&mut self, engine: &Arc<Engine>, me: &Worker, small: &Small) -> bool {
+    pub(crate) fn takes_in_place(&mut self, engine: &Arc<Engine>, me: &Worker, small: &Small) -> bool {
         if !self.walks.is_empty() || small.position.saturating_sub(self.control_log.applied()) > IN_PLACE_LOG_MAX {
             return false;
         }
@@ -638,7 +638,7 @@ impl Core {
 
     /// Delivers a broadcast on the thread of its publisher, after [`takes_in_place`](Self::takes_in_place) under the
     /// same baton.
-    pub fn deliver_in_place(
+    pub(crate) fn deliver_in_place(
         &mut self,
         engine: &Arc<Engine>,
         me: &Worker,
@@ -656,7 +656,7 @@ impl Core {
     }
 
     /// The worker ends: gives back all that is left, and ends every subscriber. Returns the broadcasts that were left.
-    pub fn end(&mut self, engine: &Arc<Engine>, me: &Worker) -> u64 {
+    pub(crate) fn end(&mut self, engine: &Arc<Engine>, me: &Worker) -> u64 {
         // Before the inbox is drained: see `PubSub::flush`.
         let mailboxes = {
             let mut guard = me.remote.control_log.lock();
@@ -701,7 +701,7 @@ impl Core {
     }
 
     /// For a worker that ends: empties its inbox. Returns how many broadcasts were in it.
-    pub fn drop_inbox(&mut self, me: &Worker) -> u64 {
+    pub(crate) fn drop_inbox(&mut self, me: &Worker) -> u64 {
         let mut left = 0;
         // SAFETY: we are under the baton, so calls follow one another.
         while let Some(item) = unsafe { me.remote.inbox.pop() } {

@@ -8,7 +8,7 @@ use crate::sync::Arc;
 use std::any::Any;
 
 /// A run of members of one kind, and the message for them.
-pub struct Run<'a> {
+pub(crate) struct Run<'a> {
     /// The engine.
     pub engine: &'a Arc<Engine>,
     /// The worker.
@@ -24,7 +24,7 @@ pub struct Run<'a> {
 }
 
 /// A slab of handlers of one type.
-pub trait Handlers: Send {
+pub(crate) trait Handlers: Send {
     /// Calls each handler of the run. Returns how many calls returned.
     fn run(&mut self, run: &Run<'_>) -> u64;
     /// Closes and drops one.
@@ -42,7 +42,7 @@ impl std::fmt::Debug for dyn Handlers {
 }
 
 /// A handler on its way to its worker's slab.
-pub trait NewHandler: Send {
+pub(crate) trait NewHandler: Send {
     /// An empty slab for handlers of its type.
     fn slab(&self) -> Box<dyn Handlers>;
     /// Puts it into the slab of its type.

@@ -13,7 +13,7 @@ use crate::topic::table::TopicEntry;
 
 /// A broadcast on its way to one worker.
 #[derive(Debug)]
-pub struct Broadcast {
+pub(crate) struct Broadcast {
     /// The message, with this worker's bias.
     pub message: Bias,
     /// How far the log must be applied before the walk.
@@ -25,7 +25,7 @@ pub struct Broadcast {
 }
 
 /// What an inbox carries.
-pub enum Item {
+pub(crate) enum Item {
     /// A broadcast.
     Broadcast(Broadcast),
     /// Reached when everything before it has been delivered, and the log has been applied so far.
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Item {
 const _: () = assert!(size_of::<Item>() <= 56);
 
 /// What a log carries.
-pub enum Op {
+pub(crate) enum Op {
     /// A subscription begins. It is counted in the topic already.
     /// The topic comes along if its bit was not set: then it has no list.
     Subscribe { topic: u32, entry: Option<Arc<TopicEntry>>, place: Place, metadata: Option<Metadata> },
@@ -68,7 +68,7 @@ pub enum Op {
 
 impl Op {
     /// The subscriber that it is about, if it changes who is subscribed.
-    pub fn place(&self) -> Option<Place> {
+    pub(crate) fn place(&self) -> Option<Place> {
         match self {
             Op::Subscribe { place, .. }
             | Op::Unsubscribe { place, .. }

@@ -28,7 +28,7 @@ const NONE: u32 = u32::MAX;
 
 /// Where a subscriber lies on its worker: its kind (0: mailboxes; others: a type of handlers) and its number there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place {
+pub(crate) struct Place {
     /// The kind.
     pub kind: u16,
     /// The number within the kind.
@@ -37,7 +37,7 @@ pub struct Place {
 
 /// The members of one topic of one kind.
 #[derive(Debug)]
-pub struct List {
+pub(crate) struct List {
     topic: Arc<TopicEntry>,
     kind: u16,
     next: u32,
@@ -57,7 +57,7 @@ struct Record {
 
 /// Every list and record of one worker. See the module's text.
 #[derive(Debug, Default)]
-pub struct Members {
+pub(crate) struct Members {
     directory: Directory,
     lists: Vec<Option<List>>,
     free_lists: Vec<u32>,
@@ -71,59 +71,59 @@ pub struct Members {
 
 impl List {
     /// The kind of its members.
-    pub fn kind(&self) -> u16 {
+    pub(crate) fn kind(&self) -> u16 {
         self.kind
     }
 
     /// How many members it has.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.members.len()
     }
 
     /// The longest run of places that starts at `position` and lies in one piece.
     #[inline]
-    pub fn run(&self, position: usize) -> &[u32] {
+    pub(crate) fn run(&self, position: usize) -> &[u32] {
         self.members.run(position)
     }
 
     /// What the subscription at `position` carries.
-    pub fn metadata(&self, position: usize) -> Option<&Metadata> {
+    pub(crate) fn metadata(&self, position: usize) -> Option<&Metadata> {
         self.metadata.get(position).and_then(Option::as_ref)
     }
 }
 
 impl Members {
     /// Nobody is subscribed to anything.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Members { free_records: NONE, ..Members::default() }
     }
 
     /// For a worker that ends: what all subscriptions carry goes. Whoever waits for that must not wait for the engine's
     /// last handle.
-    pub fn give_metadata(&mut self) {
+    pub(crate) fn give_metadata(&mut self) {
         let lists = self.lists.iter_mut().flatten();
         self.removed_metadata.extend(lists.flat_map(|list| list.metadata.iter_mut().filter_map(Option::take)));
     }
 
     /// Subscriptions on this worker.
-    pub fn subscriptions(&self) -> u64 {
+    pub(crate) fn subscriptions(&self) -> u64 {
         self.subscriptions
     }
 
     /// The first list of the topic with that number.
     #[inline]
-    pub fn first(&self, topic: u32) -> Option<u32> {
+    pub(crate) fn first(&self, topic: u32) -> Option<u32> {
         some(self.directory.get(topic))
     }
 
     /// The list after `list` of the same topic.
-    pub fn next(&self, list: u32) -> Option<u32> {
+    pub(crate) fn next(&self, list: u32) -> Option<u32> {
         some(self.list(list).next)
     }
 
     /// A list that exists.
     #[inline]
-    pub fn list(&self, list: u32) -> &List {
+    pub(crate) fn list(&self, list: u32) -> &List {
         self.lists[list as usize].as_ref().expect("I3: a list in use exists")
     }
 
@@ -133,7 +133,7 @@ impl Members {
 
     /// Members of a topic here, over all kinds.
     #[inline]
-    pub fn len(&self, topic: u32) -> usize {
+    pub(crate) fn len(&self, topic: u32) -> usize {
         let mut len = 0;
         let mut at = self.first(topic);
         while let Some(list) = at {
@@ -145,7 +145,7 @@ impl Members {
 
     /// Whether the topic has members here, and all of them are mailboxes.
     #[inline]
-    pub fn only_mailboxes(&self, topic: u32) -> bool {
+    pub(crate) fn only_mailboxes(&self, topic: u32) -> bool {
         self.first(topic).is_some_and(|list| self.list(list).kind == 0 && self.list(list).next == NONE)
     }
 
@@ -154,7 +154,13 @@ impl Members {
     /// # Panics
     ///
     /// If there is neither a list of that topic nor the topic's `entry`.
-    pub fn subscribe(&mut self, topic: u32, entry: Option<Arc<TopicEntry>>, place: Place, metadata: Option<Metadata>) {
+    pub(crate) fn subscribe(
+        &mut self,
+        topic: u32,
+        entry: Option<Arc<TopicEntry>>,
+        place: Place,
+        metadata: Option<Metadata>,
+    ) {
         let list = self.find_list(topic, place.kind).unwrap_or_else(|| {
             let entry = entry.or_else(|| self.entry(topic).cloned()).expect("I3: a topic whose bit is set has a list");
             self.make_list(entry, place.kind)
@@ -177,17 +183,17 @@ impl Members {
     }
 
     /// Asks for the head of a subscriber's chain.
-    pub fn prefetch_chain(&self, place: Place) {
+    pub(crate) fn prefetch_chain(&self, place: Place) {
         self.head(place).into_iter().for_each(prefetch);
     }
 
     /// Asks for the first record of its chain, whose head should be here by now.
-    pub fn prefetch_record(&self, place: Place) {
+    pub(crate) fn prefetch_record(&self, place: Place) {
         self.first_record(place).into_iter().for_each(prefetch);
     }
 
     /// Asks for where that record's list has it.
-    pub fn prefetch_member(&self, place: Place) {
+    pub(crate) fn prefetch_member(&self, place: Place) {
         if let Some(record) = self.first_record(place) {
             self.list(record.list).members.prefetch(record.position as usize);
         }
@@ -202,7 +208,7 @@ impl Members {
     }
 
     /// Removes every subscription of `place` to the topic. Returns how many there were.
-    pub fn unsubscribe(&mut self, topic: u32, place: Place) -> u64 {
+    pub(crate) fn unsubscribe(&mut self, topic: u32, place: Place) -> u64 {
         let Some(list) = self.find_list(topic, place.kind) else { return 0 };
         // From both sides at once: whichever ends first was the shorter.
         let (mut removed, mut record) = (0, *chain(&mut self.chains, place));
@@ -228,7 +234,12 @@ impl Members {
 
     /// Removes the subscriptions of `place`, but for those to topics that `keep` says. Calls `removed` for each removed
     /// one.
-    pub fn remove_all(&mut self, place: Place, keep: impl Fn(u32) -> bool, mut removed: impl FnMut(&Arc<TopicEntry>)) {
+    pub(crate) fn remove_all(
+        &mut self,
+        place: Place,
+        keep: impl Fn(u32) -> bool,
+        mut removed: impl FnMut(&Arc<TopicEntry>),
+    ) {
         let mut record = *chain(&mut self.chains, place);
         while record != NONE {
             let here = self.records[record as usize];
@@ -263,12 +274,12 @@ impl Members {
     }
 
     /// The topic of that number, if it has a list here.
-    pub fn entry(&self, topic: u32) -> Option<&Arc<TopicEntry>> {
+    pub(crate) fn entry(&self, topic: u32) -> Option<&Arc<TopicEntry>> {
         self.first(topic).map(|list| &self.list(list).topic)
     }
 
     /// Drops the lists of a topic, all of them empty.
-    pub fn drop_lists(&mut self, topic: u32) {
+    pub(crate) fn drop_lists(&mut self, topic: u32) {
         debug_assert_eq!(self.len(topic), 0, "the members' records would say nothing");
         while let Some(number) = self.first(topic) {
             let list = self.lists[number as usize].take().expect("I3: a list in use exists");

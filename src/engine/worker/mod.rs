@@ -3,16 +3,16 @@
 //! [`core`] is what the worker alone changes, [`shared`] what its callers see of it. How it is reached from outside is
 //! [`remote`](crate::protocol::remote), with the other protocols beside it.
 
-pub mod barrier;
-pub mod core;
-pub mod handlers;
-pub mod item;
-pub mod members;
-pub mod pin;
-pub mod places;
+pub(crate) mod barrier;
+pub(crate) mod core;
+pub(crate) mod handlers;
+pub(crate) mod item;
+pub(crate) mod members;
+pub(crate) mod pin;
+pub(crate) mod places;
 #[cfg(feature = "server")]
-pub mod poll;
-pub mod segments;
-pub mod shared;
-pub mod task;
-pub mod walk;
+pub(crate) mod poll;
+pub(crate) mod segments;
+pub(crate) mod shared;
+pub(crate) mod task;
+pub(crate) mod walk;

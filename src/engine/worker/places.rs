@@ -16,7 +16,7 @@ pub struct SubscriberId {
 
 /// Places of subscribers, beside the log.
 #[derive(Debug, Default)]
-pub struct Places {
+pub(crate) struct Places {
     kinds: Vec<KindPlaces>,
     handlers: HashMap<TypeId, u16, crate::hash::Std>,
     /// The worker is ending: no one subscribes any more.
@@ -45,7 +45,7 @@ struct Tenant {
 
 impl Places {
     /// Gives a place of `kind` to a new subscriber: its number and generation.
-    pub fn take(&mut self, kind: u16) -> (u32, u32) {
+    pub(crate) fn take(&mut self, kind: u16) -> (u32, u32) {
         while self.kinds.len() <= kind as usize {
             self.kinds.push(KindPlaces::default());
         }
@@ -64,7 +64,7 @@ impl Places {
     }
 
     /// The number of the kind of a handler type.
-    pub fn handler_kind(&mut self, type_id: TypeId) -> Option<u16> {
+    pub(crate) fn handler_kind(&mut self, type_id: TypeId) -> Option<u16> {
         let next = u16::try_from(self.handlers.len() + 1).ok()?;
         Some(*self.handlers.entry(type_id).or_insert(next))
     }
@@ -74,7 +74,7 @@ impl Places {
     }
 
     /// Counts a subscription, unless there are `max`.
-    pub fn add_subscription(&mut self, place: Place, max: u32) -> bool {
+    pub(crate) fn add_subscription(&mut self, place: Place, max: u32) -> bool {
         let tenant = self.tenant(place);
         let below = tenant.subscriptions < max;
         tenant.subscriptions += u32::from(below);
@@ -82,18 +82,18 @@ impl Places {
     }
 
     /// Asks for what is known of a subscriber.
-    pub fn prefetch(&self, place: Place) {
+    pub(crate) fn prefetch(&self, place: Place) {
         prefetch(&self.kinds[place.kind as usize].tenants[place.index as usize]);
     }
 
     /// Counts subscriptions that ended.
-    pub fn drop_subscriptions(&mut self, place: Place, count: u64) {
+    pub(crate) fn drop_subscriptions(&mut self, place: Place, count: u64) {
         let tenant = self.tenant(place);
         tenant.subscriptions = tenant.subscriptions.saturating_sub(count as u32);
     }
 
     /// The subscriber is closed, but keeps its place. `false` if it was before.
-    pub fn close(&mut self, place: Place, generation: u32, reason: CloseReason) -> bool {
+    pub(crate) fn close(&mut self, place: Place, generation: u32, reason: CloseReason) -> bool {
         let open = self.close_reason(place, generation).is_none();
         if open {
             self.tenant(place).reason = Some(reason);
@@ -102,7 +102,7 @@ impl Places {
     }
 
     /// The subscriber is gone. `false` if it was before.
-    pub fn leave(&mut self, place: Place, generation: u32, reason: CloseReason) -> bool {
+    pub(crate) fn leave(&mut self, place: Place, generation: u32, reason: CloseReason) -> bool {
         let tenant = self.tenant(place);
         let lives = tenant.generation == generation;
         if lives {
@@ -113,17 +113,17 @@ impl Places {
     }
 
     /// Somebody waits for the tenant's end.
-    pub fn watch(&mut self, place: Place) {
+    pub(crate) fn watch(&mut self, place: Place) {
         self.tenant(place).is_watched = true;
     }
 
     /// Whether somebody waits for the end of the tenant, or of the last one.
-    pub fn is_watched(&mut self, place: Place) -> bool {
+    pub(crate) fn is_watched(&mut self, place: Place) -> bool {
         self.tenant(place).is_watched
     }
 
     /// Why a subscriber is closed, or `None` if it is not. Once its place has another tenant, that is forgotten.
-    pub fn close_reason(&mut self, place: Place, generation: u32) -> Option<CloseReason> {
+    pub(crate) fn close_reason(&mut self, place: Place, generation: u32) -> Option<CloseReason> {
         let tenant = self.tenant(place);
         match tenant.generation.wrapping_sub(generation) {
             0 | 1 => tenant.reason,
@@ -132,19 +132,19 @@ impl Places {
     }
 
     /// The generation of who lives at a place.
-    pub fn generation(&mut self, place: Place) -> u32 {
+    pub(crate) fn generation(&mut self, place: Place) -> u32 {
         self.tenant(place).generation
     }
 
     /// Places that nobody refers to any more.
-    pub fn recycle(&mut self, places: impl IntoIterator<Item = Place>) {
+    pub(crate) fn recycle(&mut self, places: impl IntoIterator<Item = Place>) {
         for place in places {
             self.kinds[place.kind as usize].free.push(place.index);
         }
     }
 
     /// How many places of mailboxes there are, free ones included.
-    pub fn mailboxes(&self) -> u32 {
+    pub(crate) fn mailboxes(&self) -> u32 {
         self.kinds.first().map_or(0, |kind| kind.tenants.len() as u32)
     }
 }

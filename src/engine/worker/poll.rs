@@ -17,18 +17,18 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 /// The token of the engine's own waker: no connection has it.
-pub const WAKE: Token = Token(usize::MAX);
+pub(crate) const WAKE: Token = Token(usize::MAX);
 
 const EVENTS: usize = 256;
 /// The bits of a token that are its reactor's.
-pub const TOKEN_BITS: u32 = 48;
+pub(crate) const TOKEN_BITS: u32 = 48;
 /// Most reactors of a worker.
 const REACTORS_MAX: usize = (1 << 15) - 1;
 /// A busy worker looks for events once in so many turns.
 const TURNS: u32 = 8;
 
 /// What owns sockets on a worker. Everything here is called on the worker's thread.
-pub trait Reactor {
+pub(crate) trait Reactor {
     /// Something happened to one of its sockets. `token` is without the reactor's number.
     fn ready(&mut self, token: usize, event: &Event);
 
@@ -41,7 +41,7 @@ pub trait Reactor {
 }
 
 /// Makes a reactor, given where to register sockets and the token that its own tokens are added to.
-pub type Install = Box<dyn FnOnce(&Registry, usize) -> Option<Box<dyn Reactor>>>;
+pub(crate) type Install = Box<dyn FnOnce(&Registry, usize) -> Option<Box<dyn Reactor>>>;
 
 thread_local! {
     static TO_INSTALL: RefCell<Vec<Install>> = const { RefCell::new(Vec::new()) };
@@ -49,12 +49,12 @@ thread_local! {
 
 /// For a worker's thread: installs a reactor before the worker next looks for events. Without effect on a thread that
 /// does not sleep in a poll.
-pub fn install(install: Install) {
+pub(crate) fn install(install: Install) {
     TO_INSTALL.with_borrow_mut(|all| all.push(install));
 }
 
 /// Sleeps in a poll, from which sockets and the engine wake it alike.
-pub struct PollSleeper {
+pub(crate) struct PollSleeper {
     poll: Poll,
     events: Events,
     /// Whether there are events that have not been handled.
@@ -87,7 +87,7 @@ impl PollSleeper {
     /// # Errors
     ///
     /// What the system says when it has no more descriptors.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(PollWaker(mio::Waker::new(poll.registry(), WAKE)?));
         let events = Events::with_capacity(EVENTS);

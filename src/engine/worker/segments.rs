@@ -13,7 +13,7 @@ const SEGMENT: usize = 1024;
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct Segments(Columns);
+pub(crate) struct Segments(Columns);
 
 #[derive(Debug)]
 enum Columns {
@@ -37,13 +37,13 @@ struct Segment {
 
 impl Segments {
     /// No pairs.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Segments(Columns::Few { len: 0, places: [0; FEW], records: [0; FEW] })
     }
 
     /// How many pairs there are.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match &self.0 {
             Columns::Few { len, .. } => *len as usize,
             Columns::Many(many) => many.len,
@@ -52,7 +52,7 @@ impl Segments {
 
     /// The longest run of places that starts at `position` and lies in one piece; empty at the end.
     #[inline]
-    pub fn run(&self, position: usize) -> &[u32] {
+    pub(crate) fn run(&self, position: usize) -> &[u32] {
         match &self.0 {
             Columns::Few { len, places, .. } => &places[position..*len as usize],
             Columns::Many(many) if position < SEGMENT => &many.places[position..],
@@ -67,7 +67,7 @@ impl Segments {
     }
 
     /// The record at `position`.
-    pub fn record(&self, position: usize) -> u32 {
+    pub(crate) fn record(&self, position: usize) -> u32 {
         match &self.0 {
             Columns::Few { records, .. } => records[position],
             Columns::Many(many) if position < SEGMENT => many.records[position],
@@ -76,7 +76,7 @@ impl Segments {
     }
 
     /// Asks for the pair at `position`.
-    pub fn prefetch(&self, position: usize) {
+    pub(crate) fn prefetch(&self, position: usize) {
         if let Columns::Many(many) = &self.0
             && let Some(rest) = (position / SEGMENT).checked_sub(1)
             && let Some(segment) = many.rest.get(rest)
@@ -87,7 +87,7 @@ impl Segments {
     }
 
     /// The records of all pairs with that place.
-    pub fn records_of(&self, place: u32) -> impl Iterator<Item = u32> {
+    pub(crate) fn records_of(&self, place: u32) -> impl Iterator<Item = u32> {
         (0..self.len().div_ceil(SEGMENT)).flat_map(move |segment| {
             let start = segment * SEGMENT;
             let hit = move |(i, &here)| (here == place).then_some(start + i);
@@ -96,7 +96,7 @@ impl Segments {
     }
 
     /// Appends a pair.
-    pub fn push(&mut self, place: u32, record: u32) {
+    pub(crate) fn push(&mut self, place: u32, record: u32) {
         match &mut self.0 {
             Columns::Few { len, places, records } if (*len as usize) < FEW => {
                 places[*len as usize] = place;
@@ -113,7 +113,7 @@ impl Segments {
     }
 
     /// Removes the pair at `position` by moving the last one there. Returns the record of the moved one, if another.
-    pub fn swap_remove(&mut self, position: usize) -> Option<u32> {
+    pub(crate) fn swap_remove(&mut self, position: usize) -> Option<u32> {
         match &mut self.0 {
             Columns::Few { len, places, records } => {
                 *len -= 1;

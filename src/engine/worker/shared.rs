@@ -10,11 +10,11 @@ use crate::sync::{AtomicU64, CachePadded, Mutex, Ordering, StableVec};
 use std::task::Waker;
 
 /// A remote of this engine.
-pub type Remote = remote::Remote<Item, Op, Places, Core>;
+pub(crate) type Remote = remote::Remote<Item, Op, Places, Core>;
 
 /// What of a mailbox is not looked at for each delivery.
 #[derive(Debug, Default)]
-pub struct Cold {
+pub(crate) struct Cold {
     /// The reader's waker, while it waits.
     pub waker: Mutex<Option<Waker>>,
     /// Messages refused by a full mailbox. Written by the worker, read by the reader.
@@ -23,7 +23,7 @@ pub struct Cold {
 
 /// Counters, each written by whoever holds the baton and read by anyone.
 #[derive(Debug, Default)]
-pub struct WorkerCounters {
+pub(crate) struct WorkerCounters {
     /// Deliveries: messages put into mailboxes, calls of handlers.
     pub delivered: AtomicU64,
     /// Messages that mailboxes evicted or refused.
@@ -38,14 +38,14 @@ pub struct WorkerCounters {
 
 impl WorkerCounters {
     /// Adds to a counter that only the caller writes.
-    pub fn add(counter: &AtomicU64, count: u64) {
+    pub(crate) fn add(counter: &AtomicU64, count: u64) {
         // Relaxed: the baton orders the writers; readers want a recent value.
         counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 }
 
 /// Everything shared of one worker.
-pub struct Worker {
+pub(crate) struct Worker {
     /// Its number.
     pub index: usize,
     /// The way to it.
@@ -65,16 +65,16 @@ pub struct Worker {
 const WEIGHT_UNIT: u64 = 64;
 
 /// What so many deliveries weigh in an inbox.
-pub fn weight_of(deliveries: u64) -> u32 {
+pub(crate) fn weight_of(deliveries: u64) -> u32 {
     u32::try_from(deliveries / WEIGHT_UNIT).unwrap_or(u32::MAX).min(1 << 29)
 }
 
 /// Most mailboxes of one worker.
-pub const MAILBOXES_MAX: usize = 1 << 26;
+pub(crate) const MAILBOXES_MAX: usize = 1 << 26;
 
 impl Worker {
     /// A worker that nobody has reached yet.
-    pub fn new(index: usize, entries_max: usize, weight_max: u32) -> Self {
+    pub(crate) fn new(index: usize, entries_max: usize, weight_max: u32) -> Self {
         Worker {
             index,
             remote: Remote::new(Inbox::new(entries_max, weight_max), Places::default(), Core::new()),
@@ -87,17 +87,17 @@ impl Worker {
 
     /// A mailbox's line, known to exist.
     #[inline(always)]
-    pub fn line(&self, index: u32) -> &Line {
+    pub(crate) fn line(&self, index: u32) -> &Line {
         self.lines.get(index).expect("a place that was taken has a line")
     }
 
     /// What goes with a mailbox's line, known to exist.
-    pub fn cold(&self, index: u32) -> &Cold {
+    pub(crate) fn cold(&self, index: u32) -> &Cold {
         self.cold.get(index).expect("a place that was taken has its cold part")
     }
 
     /// Wakes the worker if it sleeps. After a fence.
-    pub fn wake_if_asleep(&self) {
+    pub(crate) fn wake_if_asleep(&self) {
         if self.remote.wake_if_asleep() {
             self.wakes.fetch_add(1, Ordering::Relaxed);
         }

@@ -9,19 +9,19 @@ use crate::sync::{Arc, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A closure to be run on a worker.
-pub type Task = Box<dyn FnOnce() + Send>;
+pub(crate) type Task = Box<dyn FnOnce() + Send>;
 
 /// A task that waits in the queues of several topics. Whoever takes the last reference runs it.
-pub struct WaitingTask(Mutex<Option<Task>>);
+pub(crate) struct WaitingTask(Mutex<Option<Task>>);
 
 impl WaitingTask {
     /// Of a task.
-    pub fn new(task: Task) -> Arc<Self> {
+    pub(crate) fn new(task: Task) -> Arc<Self> {
         Arc::new(WaitingTask(Mutex::new(Some(task))))
     }
 
     /// The task, if `waiting` was its last reference.
-    pub fn last(waiting: Arc<Self>) -> Option<Task> {
+    pub(crate) fn last(waiting: Arc<Self>) -> Option<Task> {
         Arc::into_inner(waiting)?.0.lock().take()
     }
 }
@@ -33,7 +33,7 @@ impl std::fmt::Debug for WaitingTask {
 }
 
 /// Runs a task. A panic ends it alone, and is counted.
-pub fn run(task: Task, counters: &WorkerCounters) {
+pub(crate) fn run(task: Task, counters: &WorkerCounters) {
     if catch_unwind(AssertUnwindSafe(task)).is_err() {
         WorkerCounters::add(&counters.panics, 1);
     }

@@ -29,7 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 /// The slots of mailboxes larger than their line, by place.
-pub type Wide = HashMap<u32, Arc<[AtomicU32]>, crate::hash::Fast>;
+pub(crate) type Wide = HashMap<u32, Arc<[AtomicU32]>, crate::hash::Fast>;
 
 /// Mailboxes in a batch.
 const BATCH: usize = 32;
@@ -38,7 +38,7 @@ type Lines<'a> = SmallVec<[&'a Line; BATCH]>;
 
 /// What a walk came to.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Messages put into mailboxes and calls of handlers.
     pub delivered: u64,
     /// References to the message that mailboxes now hold.
@@ -57,7 +57,7 @@ impl std::ops::AddAssign for Tally {
 
 /// What a worker gathers while it walks.
 #[derive(Debug, Default)]
-pub struct Walker {
+pub(crate) struct Walker {
     gather: Gather,
     /// Wakers to call when the baton has been given back.
     pub wakers: Vec<Waker>,
@@ -72,7 +72,7 @@ pub struct Walker {
 
 /// What is left to do once the baton has been given back.
 #[derive(Debug, Default)]
-pub struct Afterwards {
+pub(crate) struct Afterwards {
     wakers: Vec<Waker>,
     released: Vec<References>,
     /// What subscriptions that ended carried.
@@ -87,20 +87,20 @@ thread_local! {
 impl Afterwards {
     /// An empty one, with the memory of this thread's last.
     #[inline]
-    pub fn take() -> Self {
+    pub(crate) fn take() -> Self {
         KEPT.try_with(Cell::take).unwrap_or_default()
     }
 
     /// Does what is left to do, and keeps the memory for this thread's next.
     #[inline]
-    pub fn run_and_keep(mut self) {
+    pub(crate) fn run_and_keep(mut self) {
         self.run();
         // While a thread ends there is nothing to keep it in.
         let _ = KEPT.try_with(|kept| kept.set(self));
     }
 
     /// Wakes readers, gives references back and drops metadata. Keeps its memory for the next time.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         self.wakers.drain(..).for_each(wake_caught);
         drop_caught(&mut self.released);
         drop_caught(&mut self.metadata);
@@ -109,7 +109,7 @@ impl Afterwards {
 
 /// Moves all of `from`, by an exchange where that is enough.
 #[inline]
-pub(super) fn hand_over<T>(from: &mut Vec<T>, to: &mut Vec<T>) {
+pub(crate) fn hand_over<T>(from: &mut Vec<T>, to: &mut Vec<T>) {
     if from.is_empty() {
         return;
     }
@@ -130,7 +130,7 @@ fn drop_caught<T>(values: &mut Vec<T>) {
 
 impl Walker {
     /// Ends a slice: ready bits are set, waiting sets found, evicted messages given back.
-    pub fn finish_slice(&mut self) {
+    pub(crate) fn finish_slice(&mut self) {
         let wakers = &mut self.wakers;
         // SAFETY: words were added since the worker last applied an entry of its log: it calls this before it applies
         // one (`core`, I3), and between slices.
@@ -156,19 +156,19 @@ impl Walker {
     }
 
     /// Notes references to be given back.
-    pub fn give_back(&mut self, references: References) {
+    pub(crate) fn give_back(&mut self, references: References) {
         self.released.push(references);
     }
 
     /// Adds what is left to do to `afterwards`.
     #[inline]
-    pub fn hand_over(&mut self, afterwards: &mut Afterwards) {
+    pub(crate) fn hand_over(&mut self, afterwards: &mut Afterwards) {
         hand_over(&mut self.wakers, &mut afterwards.wakers);
         hand_over(&mut self.released, &mut afterwards.released);
     }
 
     /// Gives back the messages that the reader of a mailbox has left.
-    pub fn drain(&mut self, line: &Line, wide: Option<&[AtomicU32]>) {
+    pub(crate) fn drain(&mut self, line: &Line, wide: Option<&[AtomicU32]>) {
         let slots = wide.unwrap_or(line.inline());
         let mut handles = [0; BATCH];
         loop {
@@ -183,7 +183,7 @@ impl Walker {
     }
 
     /// Tells the set that a mailbox is in, if any, that the mailbox has ended.
-    pub fn mark_ended(&mut self, line: &Line) {
+    pub(crate) fn mark_ended(&mut self, line: &Line) {
         let (word, bit) = line.ready();
         if !word.is_null() {
             // SAFETY: read just now; the slice is finished before an entry of the log is applied.
@@ -195,7 +195,7 @@ impl Walker {
 /// Asks for the lines of the first mailboxes of a walk. Few are worth it too: a reader that polls has its line in its
 /// cache, and a load would bring it here to be read, the store behind it once more to be written.
 #[inline]
-pub fn ask_for_lines(me: &Worker, places: &[u32]) {
+pub(crate) fn ask_for_lines(me: &Worker, places: &[u32]) {
     places.iter().take(BATCH).for_each(|&place| _ = ask_for_line(me, place));
 }
 
@@ -207,7 +207,7 @@ fn ask_for_line(me: &Worker, place: u32) -> &Line {
 }
 
 /// One message on its way to a worker's members.
-pub struct Deliver<'a> {
+pub(crate) struct Deliver<'a> {
     /// The engine.
     pub engine: &'a Arc<Engine>,
     /// The worker.
@@ -224,7 +224,7 @@ pub struct Deliver<'a> {
 
 impl Deliver<'_> {
     /// Delivers to the members of `list` from `position` on, which are `places`.
-    pub fn run(
+    pub(crate) fn run(
         &mut self,
         list: &List,
         position: usize,

@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 impl NetReactor {
     /// Looks whether a request has come whole, and begins to answer it.
-    pub(super) fn request(&mut self, server: &Arc<ServerShared>, conn: &mut Conn, token: usize) -> Stay {
+    pub(crate) fn request(&mut self, server: &Arc<ServerShared>, conn: &mut Conn, token: usize) -> Stay {
         // I1: the flush that empties the queue comes back here.
         if conn.wire.is_busy() {
             return Stay::Yes;
@@ -105,7 +105,7 @@ impl NetReactor {
     }
 
     /// The endpoint has decided about a connection.
-    pub(super) fn connected(&mut self, decided: Decided) {
+    pub(crate) fn connected(&mut self, decided: Decided) {
         let Decided { token, serial, upgrade, subprotocol, result } = decided;
         self.with(token, |this, server, conn, token| {
             let Phase::Waiting(behind) = &mut conn.phase else { return Stay::Yes };
@@ -144,7 +144,7 @@ impl NetReactor {
     }
 
     /// The route has answered a request.
-    pub(super) fn response(&mut self, (token, serial): (usize, u64), bytes: Bytes, keep_alive: bool) {
+    pub(crate) fn response(&mut self, (token, serial): (usize, u64), bytes: Bytes, keep_alive: bool) {
         self.with(token, |this, server, conn, token| {
             let Phase::Waiting(behind) = &mut conn.phase else { return Stay::Yes };
             if conn.serial != serial {

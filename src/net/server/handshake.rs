@@ -11,17 +11,17 @@ use bytes::Bytes;
 use std::net::SocketAddr;
 
 /// A request to open a socket that may be put to the socket's `connect`.
-pub(super) struct Handshake {
-    pub(super) mount: usize,
-    pub(super) params: Params,
-    pub(super) info: ConnectInfo,
+pub(crate) struct Handshake {
+    pub(crate) mount: usize,
+    pub(crate) params: Params,
+    pub(crate) info: ConnectInfo,
     /// What `sec-websocket-accept` is to say, or what is wrong with the request.
-    pub(super) upgrade: Result<String, UpgradeError>,
-    pub(super) subprotocol: Option<String>,
+    pub(crate) upgrade: Result<String, UpgradeError>,
+    pub(crate) subprotocol: Option<String>,
 }
 
 /// Looks at a request for a socket with channels. `Err`: how it is refused.
-pub(super) fn begin(
+pub(crate) fn begin(
     server: &ServerShared,
     peer: Option<SocketAddr>,
     mount: usize,
@@ -41,7 +41,7 @@ pub(super) fn begin(
 }
 
 /// Looks at a request for a socket without channels, and answers it.
-pub(super) fn raw(server: &ServerShared, request: &Request<'_>) -> Result<Bytes, Response> {
+pub(crate) fn raw(server: &ServerShared, request: &Request<'_>) -> Result<Bytes, Response> {
     check_origin(server, request)?;
     let accept = upgrade(request).map_err(|error| Response::new(error.status()).body(error.body()))?;
     Ok(switching_protocols(&accept, None))

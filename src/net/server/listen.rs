@@ -13,7 +13,7 @@ const BACKLOG: i32 = 4096;
 /// # Errors
 ///
 /// What the system says: that the address is taken, above all.
-pub(super) fn listeners(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+pub(crate) fn listeners(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     // The first alone, so that a port that another program has is found to be taken, though that program may share it.
     let first = listener(address, false)?;
     let address = first.local_addr()?;

@@ -12,12 +12,12 @@ use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What `f` returns, unless it panics.
-pub(super) fn caught<R>(f: impl FnOnce() -> R) -> Option<R> {
+pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(f)).ok()
 }
 
 /// Acts on what a WebSocket's client has sent.
-pub(super) fn messages(server: &ServerShared, conn: &mut Conn, bytes: &mut [u8]) {
+pub(crate) fn messages(server: &ServerShared, conn: &mut Conn, bytes: &mut [u8]) {
     let mut input = bytes;
     while !conn.wire.is_ending() {
         let decoder = match &mut conn.phase {
@@ -61,7 +61,7 @@ fn message(conn: &mut Conn, frame: Frame) {
 }
 
 /// The socket of a connection that ends is told so, and goes.
-pub(super) fn leave(phase: &mut Phase) {
+pub(crate) fn leave(phase: &mut Phase) {
     // A panic at the end changes nothing any more.
     let _ = match std::mem::replace(phase, Phase::Ending) {
         Phase::Channels(_, key) => caught(|| key.close(Close::Gone)),
@@ -71,7 +71,7 @@ pub(super) fn leave(phase: &mut Phase) {
 }
 
 /// Tells a client that the server goes away.
-pub(super) fn say_restart(conn: &Conn) {
+pub(crate) fn say_restart(conn: &Conn) {
     match &conn.phase {
         Phase::Channels(_, key) => {
             // After a panic the client sees an end without a reason.
@@ -83,7 +83,7 @@ pub(super) fn say_restart(conn: &Conn) {
 }
 
 /// Tells a client how many frames it has missed, if its socket has a way to say so.
-pub(super) fn say_lagged(conn: &Conn, dropped: u64) {
+pub(crate) fn say_lagged(conn: &Conn, dropped: u64) {
     if let Phase::Channels(_, key) = &conn.phase
         && caught(|| key.lagged(dropped)).is_none()
     {

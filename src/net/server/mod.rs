@@ -44,7 +44,7 @@ pub struct Server {
 }
 
 /// What the reactors of a server share.
-pub(super) struct ServerShared {
+pub(crate) struct ServerShared {
     endpoint: Endpoint,
     options: Arc<Options>,
     route: Box<Route>,

@@ -23,7 +23,7 @@ thread_local! {
 
 /// The queue of a connection.
 #[derive(Debug, Default)]
-pub(super) struct Outbound {
+pub(crate) struct Outbound {
     frames: VecDeque<Bytes>,
     /// Bytes of the first frame that have been written.
     written: usize,
@@ -31,16 +31,16 @@ pub(super) struct Outbound {
     /// Frames that were refused since the last that was taken.
     refused: u64,
     /// Whether the connection is in the reactor's list of those to be flushed.
-    pub(super) is_dirty: bool,
+    pub(crate) is_dirty: bool,
     /// The system takes no more now.
-    pub(super) is_blocked: bool,
+    pub(crate) is_blocked: bool,
     /// Nothing is taken any more: the connection ends when the queue is empty.
-    pub(super) is_ending: bool,
+    pub(crate) is_ending: bool,
 }
 
 /// What became of a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Pushed {
+pub(crate) enum Pushed {
     Taken,
     /// The queue is full.
     Refused,
@@ -50,7 +50,7 @@ pub(super) enum Pushed {
 
 /// What a flush came to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Flushed {
+pub(crate) enum Flushed {
     All,
     /// The system takes no more now.
     Blocked,
@@ -60,7 +60,7 @@ pub(super) enum Flushed {
 
 impl Outbound {
     /// Takes a frame, unless that would make more than `max` bytes wait.
-    pub(super) fn push(&mut self, frame: Bytes, max: usize) -> Pushed {
+    pub(crate) fn push(&mut self, frame: Bytes, max: usize) -> Pushed {
         if self.is_ending {
             return Pushed::Ending;
         }
@@ -73,39 +73,39 @@ impl Outbound {
     }
 
     /// Takes a frame whatever waits: for the few that must go, such as a close.
-    pub(super) fn push_always(&mut self, frame: Bytes) {
+    pub(crate) fn push_always(&mut self, frame: Bytes) {
         self.bytes += frame.len();
         self.frames.push_back(frame);
     }
 
     /// Forgets what waits, but for a frame that has been written in part.
-    pub(super) fn drop_unwritten(&mut self) {
+    pub(crate) fn drop_unwritten(&mut self) {
         self.frames.truncate(usize::from(self.written > 0));
         self.bytes = self.frames.front().map_or(0, |first| first.len() - self.written);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
     /// Whether less than half of `max` waits, and there is room for a notice.
-    pub(super) fn is_low(&self, max: usize) -> bool {
+    pub(crate) fn is_low(&self, max: usize) -> bool {
         const NOTICE: usize = 256;
         self.frames.is_empty() || self.bytes <= max / 2 && self.bytes.saturating_add(NOTICE) <= max
     }
 
     /// Bytes that wait.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// How many frames were refused since this was last asked.
-    pub(super) fn take_refused(&mut self) -> u64 {
+    pub(crate) fn take_refused(&mut self) -> u64 {
         std::mem::take(&mut self.refused)
     }
 
     /// Writes what waits.
-    pub(super) fn flush(&mut self, mut to: impl Write) -> Flushed {
+    pub(crate) fn flush(&mut self, mut to: impl Write) -> Flushed {
         self.is_blocked = false;
         while let Some(first) = self.frames.front() {
             let result = if self.frames.len() == 1 {

@@ -16,7 +16,7 @@ pub trait RawSocket: 'static {
 
 /// The way to the client of a [`RawSocket`].
 #[derive(Debug)]
-pub struct RawOut<'a>(pub(super) &'a Rc<Wire>);
+pub struct RawOut<'a>(pub(crate) &'a Rc<Wire>);
 
 impl RawOut<'_> {
     /// Sends a message.

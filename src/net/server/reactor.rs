@@ -47,7 +47,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// See the module's text.
-pub(super) struct NetReactor {
+pub(crate) struct NetReactor {
     /// `None` once it has been stopped.
     server: Option<Arc<ServerShared>>,
     worker: usize,
@@ -82,13 +82,13 @@ struct ConnSlot {
 
 /// Whether a connection stays.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Stay {
+pub(crate) enum Stay {
     Yes,
     No,
 }
 
 impl NetReactor {
-    pub(super) fn new(
+    pub(crate) fn new(
         server: Arc<ServerShared>,
         worker: usize,
         registry: &Registry,
@@ -121,11 +121,11 @@ impl NetReactor {
         })
     }
 
-    pub(super) fn worker(&self) -> usize {
+    pub(crate) fn worker(&self) -> usize {
         self.worker
     }
 
-    pub(super) fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.is_some()
     }
 
@@ -135,7 +135,7 @@ impl NetReactor {
     }
 
     /// Does something with a connection that is taken out of its slot meanwhile, and closes it if it does not stay.
-    pub(super) fn with(
+    pub(crate) fn with(
         &mut self,
         token: usize,
         f: impl FnOnce(&mut Self, &Arc<ServerShared>, &mut Conn, usize) -> Stay,
@@ -243,7 +243,7 @@ impl NetReactor {
     }
 
     /// Gives a connection so long from now, until it ends.
-    pub(super) fn give(&mut self, conn: &mut Conn, token: usize, time: Duration) {
+    pub(crate) fn give(&mut self, conn: &mut Conn, token: usize, time: Duration) {
         conn.deadline = after(time);
         if conn.timer.is_none_or(|timer| timer > conn.deadline) {
             conn.timer = Some(conn.deadline);
@@ -252,7 +252,7 @@ impl NetReactor {
     }
 
     /// A connection goes on with what has come: it may be read again.
-    pub(super) fn resume(&mut self, conn: &mut Conn, token: usize) {
+    pub(crate) fn resume(&mut self, conn: &mut Conn, token: usize) {
         if std::mem::take(&mut conn.paused) {
             self.read_later(conn, token);
         }
@@ -307,7 +307,7 @@ impl NetReactor {
     }
 
     /// Something has come.
-    pub(super) fn bytes(
+    pub(crate) fn bytes(
         &mut self,
         server: &Arc<ServerShared>,
         conn: &mut Conn,

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 /// The way to a connection's client, shared with what sends to it on this thread.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     token: usize,
     outbound: RefCell<Outbound>,
     dirty: Rc<RefCell<Vec<usize>>>,
@@ -19,21 +19,21 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(token: usize, dirty: Rc<RefCell<Vec<usize>>>, options: Arc<Options>) -> Rc<Self> {
+    pub(crate) fn new(token: usize, dirty: Rc<RefCell<Vec<usize>>>, options: Arc<Options>) -> Rc<Self> {
         Rc::new(Wire { token, outbound: RefCell::new(Outbound::default()), dirty, options })
     }
 
-    pub(super) fn outbound(&self) -> std::cell::RefMut<'_, Outbound> {
+    pub(crate) fn outbound(&self) -> std::cell::RefMut<'_, Outbound> {
         self.outbound.borrow_mut()
     }
 
     /// Whether something waits to be written.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         !self.outbound.borrow().is_empty()
     }
 
     /// Whether nothing is taken any more.
-    pub(super) fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.outbound.borrow().is_ending
     }
 
@@ -46,7 +46,7 @@ impl Wire {
     }
 
     /// The system takes more.
-    pub(super) fn unblock(&self) {
+    pub(crate) fn unblock(&self) {
         let mut outbound = self.outbound.borrow_mut();
         if std::mem::take(&mut outbound.is_blocked) {
             self.mark(&mut outbound);
@@ -54,7 +54,7 @@ impl Wire {
     }
 
     /// Queues a frame, as the options say for a client that is slow.
-    pub(super) fn push(&self, frame: Bytes) {
+    pub(crate) fn push(&self, frame: Bytes) {
         let mut outbound = self.outbound.borrow_mut();
         match outbound.push(frame, self.options.outbound_bytes_max) {
             Pushed::Taken => self.mark(&mut outbound),
@@ -71,7 +71,7 @@ impl Wire {
     }
 
     /// Queues bytes that must go whatever waits.
-    pub(super) fn push_always(&self, bytes: Bytes) {
+    pub(crate) fn push_always(&self, bytes: Bytes) {
         let mut outbound = self.outbound.borrow_mut();
         if !outbound.is_ending {
             outbound.push_always(bytes);
@@ -80,7 +80,7 @@ impl Wire {
     }
 
     /// Ends the connection once all that waits has been written, with these as its last bytes.
-    pub(super) fn end(&self, last: Option<Bytes>) {
+    pub(crate) fn end(&self, last: Option<Bytes>) {
         let mut outbound = self.outbound.borrow_mut();
         if std::mem::replace(&mut outbound.is_ending, true) {
             return;
@@ -92,9 +92,9 @@ impl Wire {
 }
 
 /// A channel connection's way to its client.
-pub(super) struct ChannelWire {
-    pub(super) wire: Rc<Wire>,
-    pub(super) worker: usize,
+pub(crate) struct ChannelWire {
+    pub(crate) wire: Rc<Wire>,
+    pub(crate) worker: usize,
 }
 
 impl Transport for ChannelWire {
@@ -120,7 +120,7 @@ impl Transport for ChannelWire {
 }
 
 /// A message as it goes over a WebSocket.
-pub(super) fn wire_of(frame: &Frame) -> Bytes {
+pub(crate) fn wire_of(frame: &Frame) -> Bytes {
     match frame {
         Frame::Text(text) => websocket::frame(websocket::Opcode::Text, text),
         Frame::Binary(bytes) => websocket::frame(websocket::Opcode::Binary, bytes),

@@ -57,7 +57,7 @@ pub struct Close<'b> {
 
 impl Close<'_> {
     /// Checks the unmasked payload of a close frame.
-    pub(super) fn parse(payload: &[u8]) -> Result<Close<'_>, DecodeError> {
+    pub(crate) fn parse(payload: &[u8]) -> Result<Close<'_>, DecodeError> {
         if payload.is_empty() {
             return Ok(Close { code: None, reason: Cow::Borrowed("") });
         }
@@ -68,13 +68,13 @@ impl Close<'_> {
     }
 
     /// The same, of its own bytes.
-    pub(super) fn into_owned(self) -> Close<'static> {
+    pub(crate) fn into_owned(self) -> Close<'static> {
         Close { code: self.code, reason: Cow::Owned(self.reason.into_owned()) }
     }
 }
 
 /// `reason` cut to what fits a close frame beside the code, at the end of a character.
-pub(super) fn fitting(reason: &str) -> &str {
+pub(crate) fn fitting(reason: &str) -> &str {
     let max = CONTROL_BYTES_MAX - 2;
     if reason.len() <= max {
         return reason;

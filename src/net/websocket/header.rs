@@ -35,7 +35,7 @@ impl Opcode {
     }
 
     /// The four bits of the wire.
-    pub(super) fn bits(self) -> u8 {
+    pub(crate) fn bits(self) -> u8 {
         match self {
             Opcode::Continuation => 0x0,
             Opcode::Text => 0x1,
@@ -55,20 +55,20 @@ impl Opcode {
 
 /// A frame whose header has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) opcode: Opcode,
-    pub(super) fin: bool,
-    pub(super) key: [u8; 4],
+pub(crate) struct Frame {
+    pub(crate) opcode: Opcode,
+    pub(crate) fin: bool,
+    pub(crate) key: [u8; 4],
     /// The length of the payload.
-    pub(super) length: u64,
+    pub(crate) length: u64,
 }
 
 /// The longest header: two bytes, eight of length, four of key.
-pub(super) const HEADER_BYTES_MAX: usize = 14;
+pub(crate) const HEADER_BYTES_MAX: usize = 14;
 
 /// Reads the header that `bytes` begin with; gives the frame and the header's length, or nothing if it goes on. What is
 /// wrong is told as soon as its byte is there.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Frame, usize)>, DecodeError> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Frame, usize)>, DecodeError> {
     let Some(&first) = bytes.first() else { return Ok(None) };
     if first & 0x70 != 0 {
         return Err(DecodeError::ReservedBits);

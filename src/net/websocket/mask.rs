@@ -1,7 +1,7 @@
 //! The mask of a client's frame (RFC 6455, section 5.3): byte i of the payload is XORed with byte i mod 4 of the key.
 
 /// Takes the mask off `bytes`, which begin at byte `offset` of the payload.
-pub(super) fn unmask(bytes: &mut [u8], key: [u8; 4], offset: u64) {
+pub(crate) fn unmask(bytes: &mut [u8], key: [u8; 4], offset: u64) {
     let mut key = key;
     // The remainder is below 4.
     key.rotate_left((offset % 4) as usize);

@@ -8,12 +8,12 @@ use super::{Close, DecodeError, Event, Opcode, header};
 use std::borrow::Cow;
 
 #[derive(Debug, Default)]
-pub(super) struct Partial {
+pub(crate) struct Partial {
     /// The beginning of a header, and how much of it there is. 0 while the bytes are those of a payload.
     header: [u8; HEADER_BYTES_MAX],
     header_bytes: usize,
     /// The frame whose payload is coming, and how much of that has come.
-    pub(super) frame: Option<(Frame, u64)>,
+    pub(crate) frame: Option<(Frame, u64)>,
     /// The payload of a control frame that is coming.
     control: Vec<u8>,
     /// The message of which a frame has begun, until its last has ended.
@@ -29,7 +29,7 @@ enum Message {
 impl Partial {
     /// Adds what is missing of a header from the front of `input`; gives the frame, if the header is whole, and how
     /// much of `input` belongs to it.
-    pub(super) fn header(&mut self, input: &[u8]) -> Result<(Option<Frame>, usize), DecodeError> {
+    pub(crate) fn header(&mut self, input: &[u8]) -> Result<(Option<Frame>, usize), DecodeError> {
         let had = self.header_bytes;
         let added = input.len().min(HEADER_BYTES_MAX - had);
         self.header[had..had + added].copy_from_slice(&input[..added]);
@@ -47,17 +47,17 @@ impl Partial {
     }
 
     /// Whether the first frame of a message has begun and its last has not ended.
-    pub(super) fn in_message(&self) -> bool {
+    pub(crate) fn in_message(&self) -> bool {
         self.message.is_some()
     }
 
     /// Whether nothing is kept here.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.message.is_none() && self.frame.is_none() && self.header_bytes == 0
     }
 
     /// How long the message is so far.
-    pub(super) fn message_bytes(&self) -> usize {
+    pub(crate) fn message_bytes(&self) -> usize {
         match &self.message {
             None => 0,
             Some(Message::Text(text)) => text.whole.len() + text.begun_bytes,
@@ -66,7 +66,7 @@ impl Partial {
     }
 
     /// What this takes of memory.
-    pub(super) fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         let message = match &self.message {
             None => 0,
             Some(Message::Text(text)) => text.whole.capacity(),
@@ -77,7 +77,7 @@ impl Partial {
 
     /// Adds `chunk`, unmasked, to the payload of `frame`, of which `got` bytes have come before. Gives the event that
     /// the frame ends, if it does.
-    pub(super) fn push(&mut self, frame: Frame, got: u64, chunk: &[u8]) -> Result<Option<Event<'static>>, DecodeError> {
+    pub(crate) fn push(&mut self, frame: Frame, got: u64, chunk: &[u8]) -> Result<Option<Event<'static>>, DecodeError> {
         match frame.opcode {
             Opcode::Text => self.message.get_or_insert_with(|| Message::Text(Text::default())).push(chunk)?,
             Opcode::Binary => self.message.get_or_insert_with(|| Message::Binary(Vec::new())).push(chunk)?,

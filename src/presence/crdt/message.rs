@@ -4,7 +4,7 @@ use super::{Changes, Clocks, Node, Part};
 
 /// What one node tells others. Any of them may be lost, doubled or late.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Message<E> {
+pub(crate) enum Message<E> {
     /// To all: the sender lives.
     Heartbeat {
         /// The sender.
@@ -44,7 +44,7 @@ pub enum Message<E> {
 
 /// What the owner of a [`Replica`](super::Replica) has to see to, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output<E> {
+pub(crate) enum Output<E> {
     /// To be sent to all nodes. Our own need not get it, and takes no harm if it does.
     SendAll(Message<E>),
     /// To be sent to one node.

@@ -70,11 +70,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use message::{Message, Output};
+pub(crate) use message::{Message, Output};
 pub use options::{Options, OptionsError};
-pub use part::{Changes, Part};
-pub use replica::Replica;
-pub use state::State;
+pub(crate) use part::{Changes, Part};
+pub(crate) use replica::Replica;
+pub(crate) use state::State;
 
 use super::{Meta, PhxRef};
 use crate::sync::Text;
@@ -84,7 +84,7 @@ use std::hash::Hash;
 
 /// One life of a node. A later one of the same name has a greater `vsn`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Node {
+pub(crate) struct Node {
     /// Its name.
     pub name: Text,
     /// Which life.
@@ -98,10 +98,10 @@ impl fmt::Debug for Node {
 }
 
 /// How much was seen of each node: all its dots up to a clock.
-pub type Clocks = BTreeMap<Node, u64>;
+pub(crate) type Clocks = BTreeMap<Node, u64>;
 
 /// What can be present. Cheap to clone: it shares its memory.
-pub trait Element: Clone {
+pub(crate) trait Element: Clone {
     /// What names it: unique in the cluster and for ever, so an update is another element.
     type Id: Clone + Eq + Hash + fmt::Debug;
 
@@ -111,7 +111,7 @@ pub trait Element: Clone {
 
 /// A presence: a meta, with its key in it, on a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tracked {
+pub(crate) struct Tracked {
     /// The topic.
     pub topic: Text,
     /// The key and the meta.

@@ -44,7 +44,7 @@ impl Options {
     }
 
     /// Whether the numbers go together.
-    pub(super) fn check(&self) -> Result<(), OptionsError> {
+    pub(crate) fn check(&self) -> Result<(), OptionsError> {
         if self.broadcast_period.is_zero() {
             return Err(OptionsError::NoBroadcastPeriod);
         }

@@ -6,7 +6,7 @@ use super::Node;
 ///
 /// A part is either *whole*, which begins at zero and needs no leaves, or has all the leaves of its interval.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part<E> {
+pub(crate) struct Part<E> {
     /// The node.
     pub node: Node,
     /// The interval begins behind this dot.
@@ -23,7 +23,7 @@ pub struct Part<E> {
 
 impl<E> Part<E> {
     /// Whether it does not contradict itself, which what comes from a network might.
-    pub fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         let is_live = |dot: u64| self.joins.binary_search_by_key(&dot, |&(dot, _)| dot).is_ok();
         self.from < self.to
             && self.holds_in_order(self.joins.iter().map(|&(dot, _)| dot))
@@ -41,7 +41,7 @@ impl<E> Part<E> {
 
 /// What became visible and what no longer is. An update is in both: apply the joins first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changes<E> {
+pub(crate) struct Changes<E> {
     /// Those that have joined.
     pub joined: Vec<E>,
     /// Those that have left.
@@ -50,7 +50,7 @@ pub struct Changes<E> {
 
 impl<E> Changes<E> {
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.joined.is_empty() && self.left.is_empty()
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// The gossip of one node.
 #[derive(Debug)]
-pub struct Replica<E: Element> {
+pub(crate) struct Replica<E: Element> {
     own: Node,
     options: Options,
     state: State<E>,
@@ -63,7 +63,7 @@ impl<E: Element> Replica<E> {
     /// # Errors
     ///
     /// Options that do not go together.
-    pub fn new(name: Text, vsn: u64, options: Options, now: Duration) -> Result<Self, OptionsError> {
+    pub(crate) fn new(name: Text, vsn: u64, options: Options, now: Duration) -> Result<Self, OptionsError> {
         options.check()?;
         let own = Node { name, vsn };
         Ok(Replica {
@@ -84,23 +84,23 @@ impl<E: Element> Replica<E> {
     }
 
     /// This node, in this life.
-    pub fn node(&self) -> &Node {
+    pub(crate) fn node(&self) -> &Node {
         &self.own
     }
 
     /// What this node knows.
     #[cfg(test)]
-    pub fn state(&self) -> &State<E> {
+    pub(crate) fn state(&self) -> &State<E> {
         &self.state
     }
 
     /// Changes what is ours: an epoch's net changes. They are told with the next tick.
-    pub fn apply(&mut self, joins: impl IntoIterator<Item = E>, leaves: impl IntoIterator<Item = E::Id>) {
+    pub(crate) fn apply(&mut self, joins: impl IntoIterator<Item = E>, leaves: impl IntoIterator<Item = E::Id>) {
         self.state.apply(joins, leaves);
     }
 
     /// Does what is due. `drained`: every message that had come before `now` was received.
-    pub fn tick(&mut self, now: Duration, drained: bool, out: &mut Vec<Output<E>>) {
+    pub(crate) fn tick(&mut self, now: Duration, drained: bool, out: &mut Vec<Output<E>>) {
         self.advance(now);
         if drained {
             self.judge(out);
@@ -115,12 +115,12 @@ impl<E: Element> Replica<E> {
 
     /// Something of others has been missed, or may have been: they are told at the next tick how far we have seen, and
     /// answer.
-    pub fn missed(&mut self) {
+    pub(crate) fn missed(&mut self) {
         self.silent = self.options.max_silent_periods;
     }
 
     /// Takes in what another node told.
-    pub fn receive(&mut self, now: Duration, message: Message<E>, out: &mut Vec<Output<E>>) {
+    pub(crate) fn receive(&mut self, now: Duration, message: Message<E>, out: &mut Vec<Output<E>>) {
         self.advance(now);
         let mut changes = Changes::default();
         match message {
@@ -147,7 +147,7 @@ impl<E: Element> Replica<E> {
     }
 
     /// Goes for good: others forget us and what is ours at once.
-    pub fn leave(self, out: &mut Vec<Output<E>>) {
+    pub(crate) fn leave(self, out: &mut Vec<Output<E>>) {
         out.push(Output::SendAll(Message::Leave { from: self.own }));
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 ///
 /// Between the clock and the first interval, and between any two, at least one dot is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     clock: u64,
     /// First and last dot of each interval.
     beyond: BTreeMap<u64, u64>,
@@ -14,22 +14,22 @@ pub struct Seen {
 
 impl Seen {
     /// The dot up to which all were seen.
-    pub fn clock(&self) -> u64 {
+    pub(crate) fn clock(&self) -> u64 {
         self.clock
     }
 
     /// The intervals beyond the clock.
-    pub fn beyond(&self) -> impl DoubleEndedIterator<Item = (u64, u64)> {
+    pub(crate) fn beyond(&self) -> impl DoubleEndedIterator<Item = (u64, u64)> {
         self.beyond.iter().map(|(&first, &last)| (first - 1, last))
     }
 
     /// Whether a dot was seen.
-    pub fn contains(&self, dot: u64) -> bool {
+    pub(crate) fn contains(&self, dot: u64) -> bool {
         dot <= self.clock || self.beyond.range(..=dot).next_back().is_some_and(|(_, &last)| dot <= last)
     }
 
     /// Adds an interval.
-    pub fn insert(&mut self, from: u64, to: u64) {
+    pub(crate) fn insert(&mut self, from: u64, to: u64) {
         debug_assert!(from < to);
         let (mut first, mut last) = (from + 1, to);
         // Those that overlap or touch become one with it. None that starts before one that does neither can.

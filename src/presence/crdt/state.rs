@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 /// The knowledge of one node.
 #[derive(Debug)]
-pub struct State<E: Element> {
+pub(crate) struct State<E: Element> {
     own: Node,
     /// The dots of our own elements.
     dots: HashMap<E::Id, u64, crate::hash::Quality>,
@@ -33,13 +33,13 @@ struct Known<E> {
 
 impl<E: Element> State<E> {
     /// That of a node that has done nothing, and keeps at most `leaves_max` leaves of each node.
-    pub fn new(own: Node, leaves_max: usize) -> Self {
+    pub(crate) fn new(own: Node, leaves_max: usize) -> Self {
         let known = BTreeMap::from([(own.clone(), Known::default())]);
         State { own, dots: HashMap::default(), known, leaves_max }
     }
 
     /// Changes what is ours. Leaves of what is not are ignored.
-    pub fn apply(&mut self, joins: impl IntoIterator<Item = E>, leaves: impl IntoIterator<Item = E::Id>) {
+    pub(crate) fn apply(&mut self, joins: impl IntoIterator<Item = E>, leaves: impl IntoIterator<Item = E::Id>) {
         let own = self.known.get_mut(&self.own).expect("we know ourselves");
         let before = own.seen.clock();
         let mut clock = before;
@@ -62,12 +62,12 @@ impl<E: Element> State<E> {
     }
 
     /// Makes a node known, of whom nothing was seen yet. It is not shown.
-    pub fn add(&mut self, node: Node) {
+    pub(crate) fn add(&mut self, node: Node) {
         self.known.entry(node).or_default();
     }
 
     /// Takes in a part that is sound. What it tells of a node that is not known, or of ourselves, is ignored.
-    pub fn merge(&mut self, part: &Part<E>, changes: &mut Changes<E>) {
+    pub(crate) fn merge(&mut self, part: &Part<E>, changes: &mut Changes<E>) {
         debug_assert!(part.is_sound());
         if part.node == self.own {
             return;
@@ -78,7 +78,7 @@ impl<E: Element> State<E> {
     }
 
     /// Adds to `parts` what somebody lacks who has seen all dots of `node` up to `since`.
-    pub fn extract(&self, node: &Node, since: u64, parts: &mut Vec<Part<E>>) {
+    pub(crate) fn extract(&self, node: &Node, since: u64, parts: &mut Vec<Part<E>>) {
         let Some(known) = self.known.get(node) else { return };
         // The latest first, so that what they killed is not told as joined by the earlier ones.
         let beyond = known.seen.beyond().rev().filter(|&(_, to)| to > since);
@@ -94,12 +94,12 @@ impl<E: Element> State<E> {
     }
 
     /// The dot up to which all of a node were seen; none if it is not known.
-    pub fn clock(&self, node: &Node) -> Option<u64> {
+    pub(crate) fn clock(&self, node: &Node) -> Option<u64> {
         Some(self.known.get(node)?.seen.clock())
     }
 
     /// Makes a node's elements visible.
-    pub fn show(&mut self, node: &Node, changes: &mut Changes<E>) {
+    pub(crate) fn show(&mut self, node: &Node, changes: &mut Changes<E>) {
         if let Some(known) = self.known.get_mut(node)
             && !std::mem::replace(&mut known.is_shown, true)
         {
@@ -108,7 +108,7 @@ impl<E: Element> State<E> {
     }
 
     /// Hides a node's elements, and keeps them.
-    pub fn hide(&mut self, node: &Node, changes: &mut Changes<E>) {
+    pub(crate) fn hide(&mut self, node: &Node, changes: &mut Changes<E>) {
         if let Some(known) = self.known.get_mut(node)
             && std::mem::replace(&mut known.is_shown, false)
         {
@@ -117,7 +117,7 @@ impl<E: Element> State<E> {
     }
 
     /// Forgets all of a node.
-    pub fn forget(&mut self, node: &Node, changes: &mut Changes<E>) {
+    pub(crate) fn forget(&mut self, node: &Node, changes: &mut Changes<E>) {
         debug_assert!(*node != self.own, "we do not forget ourselves");
         self.hide(node, changes);
         self.known.remove(node);
@@ -125,13 +125,13 @@ impl<E: Element> State<E> {
 
     /// The elements of the nodes that are shown.
     #[cfg(test)]
-    pub fn visible(&self) -> impl Iterator<Item = &E> {
+    pub(crate) fn visible(&self) -> impl Iterator<Item = &E> {
         self.known.values().filter(|known| known.is_shown).flat_map(|known| known.live.values())
     }
 
     /// Which nodes are known, which of their dots were seen, and which of these are live.
     #[cfg(test)]
-    pub fn knowledge(&self) -> BTreeMap<Node, (Seen, Vec<u64>)> {
+    pub(crate) fn knowledge(&self) -> BTreeMap<Node, (Seen, Vec<u64>)> {
         let of = |known: &Known<E>| (known.seen.clone(), known.live.keys().copied().collect());
         self.known.iter().map(|(node, known)| (node.clone(), of(known))).collect()
     }

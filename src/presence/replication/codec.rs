@@ -34,7 +34,7 @@ const TAKEN: u8 = 6;
 
 /// What another node tells.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Told<'a> {
+pub(crate) enum Told<'a> {
     /// Something for the replica.
     Message(Message<Tracked>),
     /// A part of such a thing.
@@ -47,7 +47,7 @@ pub(super) enum Told<'a> {
 const JOIN_BYTES_MIN: usize = 8 + 3 * 4;
 const LEAVE_BYTES: usize = 16;
 
-pub(super) fn encode(message: &Message<Tracked>) -> Vec<u8> {
+pub(crate) fn encode(message: &Message<Tracked>) -> Vec<u8> {
     let mut to = Vec::new();
     match message {
         Message::Heartbeat { from, beat, clocks, delta } => {
@@ -81,7 +81,7 @@ pub(super) fn encode(message: &Message<Tracked>) -> Vec<u8> {
     to
 }
 
-pub(super) fn encode_piece(from: &Node, piece: Piece<'_>) -> Vec<u8> {
+pub(crate) fn encode_piece(from: &Node, piece: Piece<'_>) -> Vec<u8> {
     let mut to = Vec::with_capacity(64 + from.name.len() + piece.bytes.len());
     to.put_u8(PIECE);
     put_node(&mut to, from);
@@ -93,7 +93,7 @@ pub(super) fn encode_piece(from: &Node, piece: Piece<'_>) -> Vec<u8> {
     to
 }
 
-pub(super) fn encode_taken(by: &Node, parcel: u64, pieces: u32) -> Vec<u8> {
+pub(crate) fn encode_taken(by: &Node, parcel: u64, pieces: u32) -> Vec<u8> {
     let mut to = Vec::new();
     to.put_u8(TAKEN);
     put_node(&mut to, by);
@@ -144,7 +144,7 @@ fn put_part(to: &mut Vec<u8>, part: &Part<Tracked>) {
 }
 
 /// `None`: it is of a kind of a later version.
-pub(super) fn decode(bytes: &[u8]) -> Result<Option<Told<'_>>, WireError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Option<Told<'_>>, WireError> {
     let mut from = Reader(bytes);
     let message = match from.u8()? {
         HEARTBEAT => {

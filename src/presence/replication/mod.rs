@@ -45,7 +45,7 @@ enum Input {
 
 /// The handle of the thread. See the module's text.
 #[derive(Debug)]
-pub(super) struct Replication {
+pub(crate) struct Replication {
     inbox: Arc<Queue<VecDeque<Input>>>,
     link: Arc<Link>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
@@ -53,15 +53,15 @@ pub(super) struct Replication {
 
 /// How a presence is replicated.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Gossiping {
-    pub(super) options: Options,
+pub(crate) struct Gossiping {
+    pub(crate) options: Options,
     /// Whether others are told when it ends in order.
-    pub(super) goodbye: bool,
+    pub(crate) goodbye: bool,
 }
 
 impl Replication {
     /// Starts the thread for a presence of a node.
-    pub(super) fn start(
+    pub(crate) fn start(
         link: &Arc<Link>,
         node: &str,
         table: Arc<Table>,
@@ -103,7 +103,7 @@ impl Replication {
     }
 
     /// For the sealer: an epoch's changes. Those of other nodes are left out (I1).
-    pub(super) fn sealed(&self, topic: &str, joins: &[Meta], leaves: &[Meta]) {
+    pub(crate) fn sealed(&self, topic: &str, joins: &[Meta], leaves: &[Meta]) {
         let joins: Vec<Meta> = joins.iter().filter(|meta| !meta.is_remote()).cloned().collect();
         let leaves: Vec<PhxRef> = leaves.iter().filter(|meta| !meta.is_remote()).map(Meta::phx_ref).collect();
         if !(joins.is_empty() && leaves.is_empty()) {
@@ -113,7 +113,7 @@ impl Replication {
     }
 
     /// Ends it, after what has come.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.link.clear_gossip();
         self.inbox.close();
         if let Some(thread) = self.thread.lock().take() {

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Bytes of a piece: what any cluster takes in one payload.
-pub(super) const PIECE_BYTES: usize = 512 << 10;
+pub(crate) const PIECE_BYTES: usize = 512 << 10;
 /// Pieces on the way.
 const WINDOW: u32 = 8;
 /// Parcels on their way to different nodes: each is held in memory until it has been taken.
@@ -28,20 +28,20 @@ const STALE: Duration = Duration::from_secs(15);
 
 /// A part of a parcel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Piece<'a> {
+pub(crate) struct Piece<'a> {
     /// Which parcel of its sender.
-    pub(super) parcel: u64,
+    pub(crate) parcel: u64,
     /// Its number, from 0.
-    pub(super) index: u32,
+    pub(crate) index: u32,
     /// How many there are.
-    pub(super) count: u32,
+    pub(crate) count: u32,
     /// The part.
-    pub(super) bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
 }
 
 /// The parcels that this node sends.
 #[derive(Debug, Default)]
-pub(super) struct OutgoingParcel {
+pub(crate) struct OutgoingParcel {
     parcels: BTreeMap<Node, Parcel>,
     last: u64,
 }
@@ -56,7 +56,7 @@ struct Parcel {
 
 impl OutgoingParcel {
     /// Begins to send, unless something is on the way to that node, or to too many others.
-    pub(super) fn begin(&mut self, now: Instant, to: &Node, bytes: Vec<u8>, send: impl FnMut(Piece<'_>)) {
+    pub(crate) fn begin(&mut self, now: Instant, to: &Node, bytes: Vec<u8>, send: impl FnMut(Piece<'_>)) {
         self.parcels.retain(|_, parcel| now.duration_since(parcel.at) <= STALE);
         let is_too_long = bytes.len() > PIECES_MAX as usize * PIECE_BYTES;
         if self.parcels.contains_key(to) || self.parcels.len() >= SENDING_MAX || is_too_long {
@@ -68,7 +68,7 @@ impl OutgoingParcel {
     }
 
     /// A node has taken the first `taken` pieces of a parcel.
-    pub(super) fn taken(&mut self, now: Instant, by: &Node, number: u64, taken: u32, send: impl FnMut(Piece<'_>)) {
+    pub(crate) fn taken(&mut self, now: Instant, by: &Node, number: u64, taken: u32, send: impl FnMut(Piece<'_>)) {
         let Some(parcel) = self.parcels.get_mut(by).filter(|parcel| parcel.number == number) else { return };
         parcel.at = now;
         if taken >= parcel.count() {
@@ -96,7 +96,7 @@ impl Parcel {
 
 /// The parcels that come.
 #[derive(Debug, Default)]
-pub(super) struct IncomingParcel(BTreeMap<Node, Begun>);
+pub(crate) struct IncomingParcel(BTreeMap<Node, Begun>);
 
 #[derive(Debug)]
 struct Begun {
@@ -108,16 +108,16 @@ struct Begun {
 
 /// What a piece came to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Took {
+pub(crate) struct Took {
     /// How many pieces of its parcel have been taken, for the sender; `None`: this one was of no use.
-    pub(super) taken: Option<u32>,
+    pub(crate) taken: Option<u32>,
     /// The parcel, with its last piece.
-    pub(super) whole: Option<Vec<u8>>,
+    pub(crate) whole: Option<Vec<u8>>,
 }
 
 impl IncomingParcel {
     /// Whether a parcel is on its way.
-    pub(super) fn is_busy(&self, now: Instant) -> bool {
+    pub(crate) fn is_busy(&self, now: Instant) -> bool {
         self.0.values().any(|begun| now.duration_since(begun.at) <= STALE)
     }
 
@@ -126,7 +126,7 @@ impl IncomingParcel {
     /// # Errors
     ///
     /// [`WireError::Kind`]: no sender cuts a parcel so.
-    pub(super) fn take(&mut self, now: Instant, from: &Node, piece: Piece<'_>) -> Result<Took, WireError> {
+    pub(crate) fn take(&mut self, now: Instant, from: &Node, piece: Piece<'_>) -> Result<Took, WireError> {
         let Piece { parcel, index, count, bytes } = piece;
         let is_sound = index < count && count <= PIECES_MAX && bytes.len() <= PIECE_BYTES;
         // All but the last are full: so what a count promises is what must come before anything is believed.

@@ -7,10 +7,10 @@ use bytes::Bytes;
 /// Every later diff comes behind it. A diff that came before it may be applied again, and changes nothing.
 #[derive(Debug)]
 pub struct Aligned {
-    pub(in crate::presence) state: Option<Bytes>,
-    pub(in crate::presence) keys: usize,
-    pub(in crate::presence) metas: usize,
-    pub(in crate::presence) next: Option<u32>,
+    pub(crate) state: Option<Bytes>,
+    pub(crate) keys: usize,
+    pub(crate) metas: usize,
+    pub(crate) next: Option<u32>,
 }
 
 impl Aligned {
@@ -38,7 +38,7 @@ impl Aligned {
 
 /// Where a page ends and the next one begins. As a number it can travel to a client and back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cursor(pub(in crate::presence) u32);
+pub struct Cursor(pub(crate) u32);
 
 impl From<Cursor> for u32 {
     fn from(cursor: Cursor) -> u32 {

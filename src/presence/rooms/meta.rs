@@ -126,7 +126,7 @@ impl Meta {
     }
 
     /// Where its key begins.
-    pub(super) fn address(&self) -> usize {
+    pub(crate) fn address(&self) -> usize {
         self.text.as_ptr().addr()
     }
 
@@ -137,7 +137,7 @@ impl Meta {
 
     /// One of another node, as it came. `None`: it is none.
     #[cfg(not(fanfare_loom))]
-    pub(in crate::presence) fn remote(key: &str, json: &str) -> Option<Self> {
+    pub(crate) fn remote(key: &str, json: &str) -> Option<Self> {
         let is_ref =
             |text: &[u8]| text.iter().take(16).all(|letter| LETTERS.contains(letter)) && text.get(16) == Some(&b'"');
         let own = json.strip_prefix(OWN_HEAD)?.as_bytes();
@@ -188,7 +188,7 @@ pub struct Metas(SmallVec<[Meta; 1]>);
 
 impl Metas {
     /// One more.
-    pub(in crate::presence) fn push(&mut self, meta: Meta) {
+    pub(crate) fn push(&mut self, meta: Meta) {
         self.0.push(meta);
     }
 }

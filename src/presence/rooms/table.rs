@@ -17,45 +17,45 @@ impl AsRef<str> for Room {
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct Table {
     rooms: Names<Room>,
     shards: Box<[Arc<Shard>]>,
 }
 
 impl Table {
     /// An empty table.
-    pub fn new(signal: &Arc<Signal>) -> Self {
+    pub(crate) fn new(signal: &Arc<Signal>) -> Self {
         Table { rooms: Names::new(), shards: Shard::all(signal) }
     }
 
     /// The room of a topic, if there is one. It may be retired.
-    pub fn room(&self, topic: &str) -> Option<Arc<Room>> {
+    pub(crate) fn room(&self, topic: &str) -> Option<Arc<Room>> {
         self.with(topic, Arc::clone)
     }
 
     /// What `f` makes of the room of a topic, if there is one. It may be retired.
-    pub fn with<R>(&self, topic: &str, f: impl FnOnce(&Arc<Room>) -> R) -> Option<R> {
+    pub(crate) fn with<R>(&self, topic: &str, f: impl FnOnce(&Arc<Room>) -> R) -> Option<R> {
         self.rooms.look_up(topic, |room| room.map(f))
     }
 
     /// Calls `f` with the room of a topic, made if need be, until it gives something: it gives `None` for a retired
     /// one.
-    pub fn with_live<R>(&self, topic: &str, f: impl FnMut(&Arc<Room>) -> Option<R>) -> R {
+    pub(crate) fn with_live<R>(&self, topic: &str, f: impl FnMut(&Arc<Room>) -> Option<R>) -> R {
         self.rooms.find_or_make(topic, f, || Arc::new(Room::new(topic, self.shards[shard_of(topic)].clone())))
     }
 
     /// Takes a retired room out, if it is still in.
-    pub fn remove(&self, room: &Arc<Room>) {
+    pub(crate) fn remove(&self, room: &Arc<Room>) {
         self.rooms.remove(room);
     }
 
     /// The shard of that number.
-    pub fn shard(&self, number: usize) -> &Arc<Shard> {
+    pub(crate) fn shard(&self, number: usize) -> &Arc<Shard> {
         &self.shards[number]
     }
 
     /// How many rooms there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rooms.len()
     }
 }

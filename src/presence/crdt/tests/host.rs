@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What happened to a node, as its replica reports it of others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Event {
+pub(crate) enum Event {
     Up(Node),
     Down(Node),
     PermanentlyDown(Node),
@@ -15,41 +15,41 @@ pub(super) enum Event {
 }
 
 /// A message, and to whom; none is everybody.
-pub(super) type Sent = (Option<Node>, Message<u64>);
+pub(crate) type Sent = (Option<Node>, Message<u64>);
 
 /// See the module's text. Each call checks that what was reported is what is shown.
 #[derive(Debug)]
-pub(super) struct Host {
-    pub(super) node: Node,
-    pub(super) replica: Replica<u64>,
-    pub(super) own: BTreeSet<u64>,
-    pub(super) visible: BTreeSet<u64>,
+pub(crate) struct Host {
+    pub(crate) node: Node,
+    pub(crate) replica: Replica<u64>,
+    pub(crate) own: BTreeSet<u64>,
+    pub(crate) visible: BTreeSet<u64>,
     up: BTreeSet<Node>,
 }
 
 impl Host {
-    pub(super) fn new(node: Node, options: Options, now: Duration) -> Self {
+    pub(crate) fn new(node: Node, options: Options, now: Duration) -> Self {
         let replica = Replica::new(node.name.clone(), node.vsn, options, now).expect("options go together");
         Host { node, replica, own: BTreeSet::new(), visible: BTreeSet::new(), up: BTreeSet::new() }
     }
 
-    pub(super) fn apply(&mut self, joins: &[u64], leaves: &[u64]) {
+    pub(crate) fn apply(&mut self, joins: &[u64], leaves: &[u64]) {
         self.replica.apply(joins.iter().copied(), leaves.iter().copied());
         self.own.retain(|element| !leaves.contains(element));
         self.own.extend(joins);
     }
 
-    pub(super) fn is_up(&self, node: &Node) -> bool {
+    pub(crate) fn is_up(&self, node: &Node) -> bool {
         self.up.contains(node)
     }
 
-    pub(super) fn tick(&mut self, now: Duration, drained: bool) -> Result<(Vec<Sent>, Vec<Event>), String> {
+    pub(crate) fn tick(&mut self, now: Duration, drained: bool) -> Result<(Vec<Sent>, Vec<Event>), String> {
         let mut out = Vec::new();
         self.replica.tick(now, drained, &mut out);
         self.believe(out)
     }
 
-    pub(super) fn receive(&mut self, now: Duration, message: Message<u64>) -> Result<(Vec<Sent>, Vec<Event>), String> {
+    pub(crate) fn receive(&mut self, now: Duration, message: Message<u64>) -> Result<(Vec<Sent>, Vec<Event>), String> {
         let mut out = Vec::new();
         self.replica.receive(now, message, &mut out);
         self.believe(out)

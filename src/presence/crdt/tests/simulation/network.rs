@@ -6,35 +6,35 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A message on its way to the node at a place.
 #[derive(Debug)]
-pub(super) struct Flight {
-    pub(super) to: usize,
+pub(crate) struct Flight {
+    pub(crate) to: usize,
     /// The one life that it is meant for; none is any.
-    pub(super) only: Option<Node>,
-    pub(super) message: Message<u64>,
-    pub(super) sent: u64,
+    pub(crate) only: Option<Node>,
+    pub(crate) message: Message<u64>,
+    pub(crate) sent: u64,
 }
 
 /// How it treats a message.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Weather {
-    pub(super) delay_max: u64,
-    pub(super) loss: u32,
-    pub(super) double: u32,
+pub(crate) struct Weather {
+    pub(crate) delay_max: u64,
+    pub(crate) loss: u32,
+    pub(crate) double: u32,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Network {
+pub(crate) struct Network {
     /// By when they arrive.
     flights: BTreeMap<u64, Vec<Flight>>,
     /// By (from, to).
     cut: BTreeSet<(usize, usize)>,
-    pub(super) lost: u64,
-    pub(super) doubled: u64,
+    pub(crate) lost: u64,
+    pub(crate) doubled: u64,
 }
 
 impl Network {
     /// Sends a message from one place to another.
-    pub(super) fn send(
+    pub(crate) fn send(
         &mut self,
         (from, to): (usize, usize),
         (only, message): &Sent,
@@ -56,7 +56,7 @@ impl Network {
     }
 
     /// What arrives by now, in any order.
-    pub(super) fn arrivals(&mut self, now: u64, rng: &mut Rng) -> Vec<Flight> {
+    pub(crate) fn arrivals(&mut self, now: u64, rng: &mut Rng) -> Vec<Flight> {
         let later = self.flights.split_off(&(now + 1));
         let mut due: Vec<Flight> = std::mem::replace(&mut self.flights, later).into_values().flatten().collect();
         rng.shuffle(&mut due);
@@ -64,7 +64,7 @@ impl Network {
     }
 
     /// Cuts some off from others: in two, or one from one in one direction or both.
-    pub(super) fn split(&mut self, nodes: usize, rng: &mut Rng) {
+    pub(crate) fn split(&mut self, nodes: usize, rng: &mut Rng) {
         if rng.bool() {
             let sides: Vec<bool> = (0..nodes).map(|_| rng.bool()).collect();
             for (from, to) in (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to))) {
@@ -81,12 +81,12 @@ impl Network {
         }
     }
 
-    pub(super) fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.cut.clear();
     }
 }
 
 /// Whether a chance of one in `of` comes true.
-pub(super) fn hits(rng: &mut Rng, of: u32) -> bool {
+pub(crate) fn hits(rng: &mut Rng, of: u32) -> bool {
     of > 0 && rng.u32(0..of) == 0
 }

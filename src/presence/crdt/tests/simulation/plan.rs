@@ -5,36 +5,36 @@ use fastrand::Rng;
 use std::time::Duration;
 
 /// Steps of a schedule from one tick of a node to the next. A step takes a millisecond.
-pub(super) const STEPS_A_TICK: u64 = 4;
+pub(crate) const STEPS_A_TICK: u64 = 4;
 
 /// See the module's text. What is a chance is one in so many, zero is never.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) options: Options,
-    pub(super) nodes: usize,
+pub(crate) struct Plan {
+    pub(crate) options: Options,
+    pub(crate) nodes: usize,
     /// How long the bad time lasts.
-    pub(super) steps: u64,
+    pub(crate) steps: u64,
     /// Nothing is lost, and only the first node is stopped.
-    pub(super) is_calm: bool,
-    pub(super) delay_max: u64,
-    pub(super) loss: u32,
-    pub(super) double: u32,
+    pub(crate) is_calm: bool,
+    pub(crate) delay_max: u64,
+    pub(crate) loss: u32,
+    pub(crate) double: u32,
     /// Of each node in each step.
-    pub(super) change: u32,
+    pub(crate) change: u32,
     /// It ticks and reads nothing, for a while.
-    pub(super) overload: u32,
+    pub(crate) overload: u32,
     /// It does nothing, for a while.
-    pub(super) pause: u32,
-    pub(super) crash: u32,
-    pub(super) leave: u32,
-    pub(super) restart: u32,
+    pub(crate) pause: u32,
+    pub(crate) crash: u32,
+    pub(crate) leave: u32,
+    pub(crate) restart: u32,
     /// Of the network in each step.
-    pub(super) split: u32,
-    pub(super) heal: u32,
+    pub(crate) split: u32,
+    pub(crate) heal: u32,
 }
 
 impl Plan {
-    pub(super) fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
         let max_silent_periods = rng.u32(1..4);
         let heartbeat = STEPS_A_TICK * u64::from(max_silent_periods + 1);
         let is_calm = rng.u32(0..8) == 0;
@@ -73,7 +73,7 @@ impl Plan {
     }
 
     /// How long it may take, once nothing goes wrong any more, until all show the truth.
-    pub(super) fn steps_to_heal(&self) -> u64 {
+    pub(crate) fn steps_to_heal(&self) -> u64 {
         let options = &self.options;
         let heartbeat = STEPS_A_TICK * u64::from(options.max_silent_periods + 1);
         let sample = STEPS_A_TICK * u64::from(options.clock_sample_periods);
@@ -84,7 +84,7 @@ impl Plan {
     }
 
     /// How long it then must be quiet.
-    pub(super) fn steps_of_quiet(&self) -> u64 {
+    pub(crate) fn steps_of_quiet(&self) -> u64 {
         2 * STEPS_A_TICK * u64::from(self.options.max_silent_periods + 1)
     }
 }

@@ -58,11 +58,11 @@ const KINDS: [&str; 11] = [
 
 /// How often each kind of thing has happened in a schedule, or in many.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Sums([u64; KINDS.len()]);
+pub(crate) struct Sums([u64; KINDS.len()]);
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct World {
+pub(crate) struct World {
     rng: Rng,
     plan: Plan,
     weather: Weather,
@@ -82,7 +82,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, is_traced: bool) -> Self {
+    pub(crate) fn new(seed: u64, is_traced: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
         let weather = Weather { delay_max: plan.delay_max, loss: plan.loss, double: plan.double };
@@ -107,7 +107,7 @@ impl World {
     }
 
     /// Runs all of it.
-    pub(super) fn run(mut self) -> Result<Sums, String> {
+    pub(crate) fn run(mut self) -> Result<Sums, String> {
         for at in 0..self.plan.nodes {
             self.begin(at);
         }
@@ -377,12 +377,12 @@ impl Sums {
         self.0[kind as usize] += more;
     }
 
-    pub(super) fn add(&mut self, other: &Sums) {
+    pub(crate) fn add(&mut self, other: &Sums) {
         self.0.iter_mut().zip(other.0).for_each(|(sum, more)| *sum += more);
     }
 
     /// Whether each kind of trouble has come more than now and then.
-    pub(super) fn is_thorough(&self) -> bool {
+    pub(crate) fn is_thorough(&self) -> bool {
         self.0.iter().all(|&count| count >= 50)
     }
 }
