@@ -114,7 +114,12 @@ pub mod internals {
     pub use crate::sync::{AtomicU32, Mutex, Parker};
 }
 
-/// The examples of the README, compiled and run.
+/// The example of the README, compiled and run.
 #[cfg(all(doctest, feature = "server"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the guide to channels.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../docs/channels.md")]
+struct Channels;
