@@ -284,6 +284,39 @@ fn invariants_are_stated_where_they_are_cited_from() {
     hold_texts(&tree, |name, paragraphs| stated.unstated(&tree, name, paragraphs));
 }
 
+/// The names of the Rust files of `folder`, without the ending.
+fn stems(folder: &str) -> Vec<String> {
+    let names = files_of(folder).into_iter().filter_map(|(name, _)| {
+        let file = name.strip_prefix(folder)?.strip_prefix('/')?;
+        file.strip_suffix(".rs").map(str::to_owned)
+    });
+    names.filter(|name| name != "mod").collect()
+}
+
+/// The protocol that a model is of: it has its name, or one that begins with it and `_`.
+fn is_model_of(model: &str, protocol: &str) -> bool {
+    model.strip_prefix(protocol).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+}
+
+#[test]
+fn models_are_named_after_their_protocols() {
+    let (protocols, models) = (stems("src/protocol"), stems("loom-tests/tests"));
+    for protocol in &protocols {
+        let has_model = models.iter().any(|model| is_model_of(model, protocol));
+        assert!(has_model, "src/protocol/{protocol}.rs has no model in loom-tests/tests/");
+    }
+    for model in &models {
+        let is_of_one = is_model_of(model, "presence") || protocols.iter().any(|protocol| is_model_of(model, protocol));
+        assert!(is_of_one, "loom-tests/tests/{model}.rs is named after no file of src/protocol/, nor after presence");
+    }
+}
+
+#[test]
+fn a_model_is_of_the_protocol_that_its_name_begins_with() {
+    assert!(is_model_of("queue", "queue") && is_model_of("queue_idle", "queue"));
+    assert!(!is_model_of("queued", "queue") && !is_model_of("idle_queue", "queue"));
+}
+
 #[test]
 #[should_panic(expected = "src/a.rs:1: does not open")]
 fn a_breach_fails_with_its_place() {

@@ -13,7 +13,7 @@ struct Stage {
 }
 
 const STAGES: [Stage; 8] = [
-    Stage { name: "lint and docs", budget_minutes: 4, run: lint::run },
+    Stage { name: "lint and docs", budget_minutes: 6, run: lint::run },
     Stage {
         name: "loom and mutants",
         budget_minutes: 5,

@@ -18,6 +18,7 @@ mod shell;
 mod simulate;
 mod soak;
 mod testing;
+mod toolchain;
 
 use std::process::ExitCode;
 
@@ -58,8 +59,8 @@ Commands:
                                  3 % off benches/instructions.toml. --write takes the figures anew, for a REASON that
                                  the file keeps.
   bench-smoke                    Run each benchmark once, small, to see that it works. Measures nothing.
-  msrv                           Check the minimum supported Rust version: that all places state the same one, and,
-                                 when that toolchain is installed, that the workspace builds with it.
+  msrv                           Check the minimum supported Rust version: that all places state the same one, and
+                                 that the workspace builds with it. Installs that toolchain when it is missing.
   ci                             All of the above against a time budget; the tests come last.
   help                           Print this text.
 ";

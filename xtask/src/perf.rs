@@ -10,7 +10,8 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::shell::{Outcome, announce, line_of, output_of, read, root, run as run_command, succeeds, target_dir};
+use crate::shell::{Outcome, announce, line_of, output_of, read, root, target_dir};
+use crate::toolchain::cargo_of;
 
 /// Where the figures are kept.
 const FILE: &str = "benches/instructions.toml";
@@ -144,16 +145,8 @@ fn compare(file: &[(String, f64)], now: &[(String, f64)]) -> (String, Vec<String
 
 /// Builds the measured program with that version of the compiler, as users build a release. Returns where it is.
 fn build(rustc: &str) -> Outcome<PathBuf> {
-    let is_there = || succeeds(Command::new("rustup").args(["run", rustc, "rustc", "--version"]));
-    if !is_there() {
-        let mut install = Command::new("rustup");
-        run_command(install.args(["toolchain", "install", "--profile", "minimal", rustc]))?;
-        if !is_there() {
-            return Err(format!("{FILE} was taken with Rust {rustc}, which can't be had here").into());
-        }
-    }
-    let mut build = Command::new("rustup");
-    build.current_dir(root()).args(["run", rustc, "cargo", "build", "--release", "--locked", "--package=fanfare-perf"]);
+    let mut build = cargo_of(rustc)?;
+    build.args(["build", "--release", "--locked", "--package=fanfare-perf"]);
     build.args(["--message-format=json-render-diagnostics", "--target-dir"]).arg(target_dir("perf"));
     // What a caller has set changes the code, and must not.
     let is_setting = |name: &str| {
