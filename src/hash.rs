@@ -1,5 +1,4 @@
-//! The hashers of the tables whose keys come from outside, or whose order somebody could see: in one place, so that one
-//! switch fixes their seeds.
+//! The hashers of the library's tables, in one place, so that one switch fixes their seeds.
 //!
 //! In production each table has a seed of its process, which an attacker can't know. Under the private
 //! `--cfg fanfare_stepped` all processes have the same seeds, so that `cargo xtask perf` counts the same instructions

@@ -1,8 +1,7 @@
-//! A lock-free, high-performance fan-out engine, to be embedded in servers for which latency matters.
+//! An in-process pub/sub engine for latency-sensitive servers, with Phoenix-compatible channels and presence.
 //!
-//! Subscribers subscribe to topics; a broadcast reaches every subscriber of its topic, at a cost to its publisher that
-//! does not grow with their number. It does what Phoenix.PubSub does on the BEAM, and carries one broadcast to a
-//! million subscribers in one process.
+//! Subscribers subscribe to topics, and a broadcast reaches every subscriber of its topic. Handing it to the workers
+//! costs its publisher the same at one subscriber and at a million.
 //!
 //! ```
 //! use fanfare::PubSub;

@@ -393,7 +393,7 @@ impl OutThread {
         let (mut active, mut before) = (0_u64, 0_u64);
         let mut period_end: Option<Instant> = None;
         loop {
-            let taken = self.link.out.take(&parker, period_end, Round::of);
+            let taken = self.link.out.take(&parker, period_end, PacketRound::of);
             for (partition, batch) in taken.what.partitions {
                 active |= 1 << partition;
                 self.send(To::Partition(partition), &batch);
@@ -471,16 +471,16 @@ impl OutThread {
 }
 
 /// What is sent at one time: partitions that have something, and nodes.
-struct Round {
+struct PacketRound {
     partitions: Vec<(u16, PacketBatch)>,
     nodes: HashMap<Text, PacketBatch>,
 }
 
-impl Round {
+impl PacketRound {
     fn of(out: &mut Out) -> Self {
         let partitions = (0..).zip(&mut out.partitions).filter(|(_, batch)| !batch.ends.is_empty());
         let partitions = partitions.map(|(partition, batch)| (partition, std::mem::take(batch))).collect();
-        Round { partitions, nodes: std::mem::take(&mut out.nodes) }
+        PacketRound { partitions, nodes: std::mem::take(&mut out.nodes) }
     }
 }
 

@@ -92,7 +92,7 @@ impl Wake for WakeWorker {
 }
 
 /// What one round of a worker came to.
-struct Round {
+struct WorkerRound {
     worked: bool,
     /// How far the control log is applied.
     applied: u64,
@@ -119,7 +119,7 @@ impl<'a> WorkerThread<'a> {
 
     fn run(mut self) {
         loop {
-            let Round { worked, applied, flushed } = self.round();
+            let WorkerRound { worked, applied, flushed } = self.round();
             match self.engine.gate.phase() {
                 gate::CLOSED => break,
                 gate::CLOSING => self.engine.try_finish(),
@@ -135,7 +135,7 @@ impl<'a> WorkerThread<'a> {
     }
 
     /// A bounded piece of work, and what follows from it.
-    fn round(&mut self) -> Round {
+    fn round(&mut self) -> WorkerRound {
         let (worked, applied) = self.work();
         let flushed = outbox::flush();
         if flushed && self.completed > 0 {
@@ -145,7 +145,7 @@ impl<'a> WorkerThread<'a> {
         if worked {
             self.me.remote.waiters.open().into_iter().for_each(wake_caught);
         }
-        Round { worked, applied, flushed }
+        WorkerRound { worked, applied, flushed }
     }
 
     /// A bounded piece of work under the baton, and what it leaves to do without.

@@ -97,15 +97,15 @@ pub struct Mailbox(MailboxKind);
 
 enum MailboxKind {
     Ring(Ring),
-    Conflating(Box<Conflating>),
+    Conflating(Box<ConflatingReader>),
 }
 
-struct Conflating {
+struct ConflatingReader {
     queue: Arc<dyn KeyedQueue>,
     handler: HandlerSubscriber,
 }
 
-impl Drop for Conflating {
+impl Drop for ConflatingReader {
     fn drop(&mut self) {
         // What is unread goes now, not when the worker comes to it.
         self.queue.leave();
@@ -135,7 +135,7 @@ impl Mailbox {
     }
 
     pub(crate) fn conflating(queue: Arc<dyn KeyedQueue>, handler: HandlerSubscriber) -> Self {
-        Mailbox(MailboxKind::Conflating(Box::new(Conflating { queue, handler })))
+        Mailbox(MailboxKind::Conflating(Box::new(ConflatingReader { queue, handler })))
     }
 
     /// A control handle of this subscriber.

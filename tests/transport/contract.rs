@@ -28,7 +28,7 @@ macro_rules! contract {
             any_name_is_a_node_s_name,
             names_have_limits,
             each_node_keeps_its_order_on_each_partition,
-            all_lanes_reach_others,
+            all_partitions_reach_others,
             what_is_published_after_a_start_comes,
             what_is_published_while_away_goes_out_first_and_in_order,
             a_full_buffer_refuses_and_an_empty_one_takes_anything,
@@ -155,7 +155,7 @@ pub(crate) fn each_node_keeps_its_order_on_each_partition(land: &impl Land) {
     }
 }
 
-pub(crate) fn all_lanes_reach_others(land: &impl Land) {
+pub(crate) fn all_partitions_reach_others(land: &impl Land) {
     let [a, b] = std::array::from_fn(|_| land.place(ROOMY));
     let [_, of_b] = [start(&a, "a"), start(&b, "b")];
     for partition in 0..PARTITIONS {

@@ -1,6 +1,6 @@
 //! `cargo xtask perf`: counts the instructions of the hot paths, and compares them with `benches/instructions.toml`.
 //!
-//! the package `perf` is the measured program: one row a process, one thread, fixed hash seeds, under callgrind.
+//! The package `perf` is the measured program: one row a process, one thread, fixed hash seeds, under callgrind.
 //! Unlike a time, such a figure does not depend on what else the machine does. It depends on the compiler, which the
 //! file therefore names, and a little on the C library and on what instructions the processor has.
 

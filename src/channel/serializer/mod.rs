@@ -7,7 +7,7 @@
 //!   refused, and what is skipped is skipped by a loop.
 //! - I2. A text frame that is made here is UTF-8, and JSON if its payload is; the payload's own JSON is not checked.
 //!
-//! Numbers that no connection type holds, and halves of surrogate pairs inside a payload, pass through as they came.
+//! Numbers that no machine type holds, and halves of surrogate pairs inside a payload, pass through as they came.
 //!
 //! ```
 //! use fanfare::Payload;

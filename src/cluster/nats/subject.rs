@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lane_is_found_again_and_nothing_else_is_one() {
+    fn a_partition_is_found_again_and_nothing_else_is_one() {
         let subjects = Subjects::new("a.b");
         for partition in 0..PARTITIONS {
             assert_eq!(subjects.partition_of(&subjects.partition(partition)), Some(partition));

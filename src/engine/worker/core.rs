@@ -119,7 +119,7 @@ enum Postponed {
 enum Deferred {
     Broadcast(Broadcast),
     Op(Op),
-    /// Engine by the queues of all topics that were busy; whoever has it last ends it (I2).
+    /// Shared by the queues of all topics that were busy; whoever has it last ends it (I2).
     Leave(Arc<Leaving>),
     Barrier(Arc<Barrier>),
     Task(Arc<task::WaitingTask>),
